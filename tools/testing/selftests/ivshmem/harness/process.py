@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Child processes that cannot outlive the test, and waits that have a limit."""
+
+import ctypes
+import signal
+import subprocess
+import time
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent():
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def spawn(argv, **kwargs):
+    """subprocess.Popen() whose child is killed when this process ends."""
+    return subprocess.Popen([str(a) for a in argv],
+                            preexec_fn=_die_with_parent, **kwargs)
+
+
+def run(argv, timeout=30, **kwargs):
+    """Run to the end, capture text output, never longer than timeout."""
+    kwargs.setdefault("capture_output", True)
+    return subprocess.run([str(a) for a in argv], text=True, timeout=timeout,
+                          preexec_fn=_die_with_parent, **kwargs)
+
+
+def reap(process, timeout=10):
+    """End the process politely, then by force; always collect it."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            stream.close()
+    return process.returncode
+
+
+def wait_for(predicate, timeout=10, interval=0.02, what="condition"):
+    """Poll the predicate until it is true; its value, or TimeoutError."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout} s")
+        time.sleep(interval)
