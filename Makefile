@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0
+# Targets; the objects of the modules are in Kbuild. See `make help`.
+
+BUILD	:= $(CURDIR)/build
+TESTS	:= tools/testing/selftests/ivshmem
+export BUILD
+
+# Which kernel: KERNELDIR=path/to/headers, or KVER=release for the headers in
+# /lib/modules, or KVER=6.1 or 6.12 for Debian's, unpacked under build/.
+KVERS	:= 6.1 6.12
+ifneq ($(filter $(KVER),$(KVERS)),)
+KERNELDIR ?= $(BUILD)/kernels/$(KVER)/headers
+else
+KVER	?= $(shell uname -r)
+KERNELDIR ?= /lib/modules/$(KVER)/build
+endif
+
+# Without vmlinux or pahole no BTF for modules can be made; the kernel's
+# build would complain or stop.
+no-btf = $(if $(and $(wildcard $(1)/vmlinux),$(shell command -v pahole)),,CONFIG_DEBUG_INFO_BTF_MODULES=)
+kbuild = $(MAKE) -C $(1) M=$(2) $(call no-btf,$(1)) $(3)
+
+all: modules tools
+
+help:
+	@echo 'Build'
+	@echo '  all           modules and tools (default)'
+	@echo '  modules       kernel modules, beside their sources;'
+	@echo '                KERNELDIR=dir, KVER=release, or KVER=6.1|6.12 for'
+	@echo '                Debian headers that are fetched to build/kernels'
+	@echo '  tools         server, library, command line, to build/bin and build/lib'
+	@echo '  qemu          the device for the installed QEMU:'
+	@echo '                build/qemu-system-x86_64-ivshmem; QEMU_SRC=dir'
+	@echo '  install       modules, tools, udev rules, units, man pages;'
+	@echo '                DESTDIR=, PREFIX=/usr/local; also modules_install,'
+	@echo '                tools_install'
+	@echo '  clean         all that was built; kernels fetched stay'
+	@echo '  distclean     build/ as a whole'
+	@echo 'Try and test'
+	@echo '  demo          two guests that share memory, on one screen'
+	@echo '  test          everything that CI runs'
+	@echo '  check         static gates: checkpatch, W=1, sparse, kernel-doc, ...'
+	@echo '  check-host    tests that need no guest'
+	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12'
+	@echo '  deps          install the Debian packages that these need'
+
+# --- modules ---------------------------------------------------------------
+
+$(BUILD)/kernels/%/headers:
+	scripts/fetch-kernel.sh $*
+
+modules: $(filter $(BUILD)/%,$(KERNELDIR))
+	@test -e $(KERNELDIR)/Makefile || { \
+		echo 'No kernel headers in $(KERNELDIR).'; \
+		echo 'Install linux-headers-$(KVER), or give KERNELDIR=dir, or KVER=6.1 to fetch Debian headers to build/.'; \
+		exit 1; } >&2
+	$(call kbuild,$(KERNELDIR),$(CURDIR),W=1 modules)
+
+modules_install: modules
+	$(call kbuild,$(KERNELDIR),$(CURDIR),INSTALL_MOD_PATH=$(DESTDIR) modules_install)
+
+# For the tests, one tree for each kernel, of links to the sources: what was
+# built beside the sources, and for which kernel, does not matter to them.
+module-src := $(shell find Kbuild Kconfig compat include drivers -name '*.[ch]' -o -name 'K*' -o -name Makefile)
+
+$(BUILD)/modules/%/.built: $(module-src) | $(BUILD)/kernels/%/headers
+	@mkdir -p $(@D)
+	@find $(@D) -xtype l -delete
+	cp -rsf $(addprefix $(CURDIR)/,Kbuild Kconfig) $(@D)
+	cp --parents -sf $(addprefix $(CURDIR)/,$(module-src)) $(@D) 2>/dev/null || \
+	for f in $(module-src); do mkdir -p $(@D)/$${f%/*}; ln -sf $(CURDIR)/$$f $(@D)/$$f; done
+	$(call kbuild,$(BUILD)/kernels/$*/headers,$(@D),W=1 modules) > $(@D)/log 2>&1 || { cat $(@D)/log; exit 1; }
+	@! grep -i warning $(@D)/log
+	@touch $@
+
+test-modules: $(KVERS:%=$(BUILD)/modules/%/.built)
+
+# --- tools and the device --------------------------------------------------
+
+tools:
+	$(MAKE) -C tools/lib/ivshmem
+	$(MAKE) -C tools/ivshmem
+
+qemu:
+	$(MAKE) -C qemu
+
+tools_install: tools
+	$(MAKE) -C tools/lib/ivshmem install
+	$(MAKE) -C tools/ivshmem install
+
+install: modules_install tools_install
+
+# --- try and test ----------------------------------------------------------
+
+deps:
+	scripts/deps.sh
+
+demo:
+	scripts/deps.sh build qemu guest
+	$(MAKE) tools qemu test-modules
+	python3 $(TESTS)/demo.py
+
+check:
+	scripts/deps.sh build check
+	$(MAKE) $(KVERS:%=$(BUILD)/kernels/%/headers)
+	scripts/check.sh
+
+test-deps:
+	scripts/deps.sh
+	$(MAKE) tools qemu test-modules
+
+check-host: test-deps
+	cd $(TESTS) && pytest-3 -m 'not guest'
+
+check-vm: test-deps
+	cd $(TESTS) && KVERS='$(filter $(KVERS),$(KVER))' pytest-3 -m guest $(if $(T),test_$(T).py)
+
+test: test-deps check
+	cd $(TESTS) && pytest-3
+
+clean:
+	rm -rf $(BUILD)/bin $(BUILD)/lib $(BUILD)/obj $(BUILD)/modules $(BUILD)/logs
+	find drivers Module.symvers modules.order .Module.symvers.cmd .modules.order.cmd \
+		\( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
+		-o -name '.*.cmd' -o -name modules.order -o -name Module.symvers \) -delete 2>/dev/null || true
+
+distclean: clean
+	rm -rf $(BUILD)
+
+.PHONY: all help modules modules_install tools tools_install install qemu deps \
+	demo check check-host check-vm test test-deps test-modules clean distclean
