@@ -64,12 +64,11 @@ modules_install: modules
 module-src := $(shell find Kbuild Kconfig compat include drivers -name '*.[ch]' -o -name 'K*' -o -name Makefile)
 
 $(BUILD)/modules/%/.built: $(module-src) | $(BUILD)/kernels/%/headers
-	@mkdir -p $(@D)
-	@find $(@D) -xtype l -delete
-	cp -rsf $(addprefix $(CURDIR)/,Kbuild Kconfig) $(@D)
-	cp --parents -sf $(addprefix $(CURDIR)/,$(module-src)) $(@D) 2>/dev/null || \
-	for f in $(module-src); do mkdir -p $(@D)/$${f%/*}; ln -sf $(CURDIR)/$$f $(@D)/$$f; done
-	$(call kbuild,$(BUILD)/kernels/$*/headers,$(@D),W=1 modules) > $(@D)/log 2>&1 || { cat $(@D)/log; exit 1; }
+	@mkdir -p $(@D) && find $(@D) -xtype l -delete
+	@mkdir -p $(addprefix $(@D)/,$(sort $(dir $(module-src))))
+	@$(foreach f,$(module-src),ln -sf $(CURDIR)/$f $(@D)/$f;)
+	@echo 'Building the modules for $*'
+	@$(call kbuild,$(BUILD)/kernels/$*/headers,$(@D),W=1 modules) > $(@D)/log 2>&1 || { cat $(@D)/log; exit 1; }
 	@! grep -i warning $(@D)/log
 	@touch $@
 
@@ -115,7 +114,7 @@ check-host: test-deps
 check-vm: test-deps
 	cd $(TESTS) && KVERS='$(filter $(KVERS),$(KVER))' pytest-3 -m guest $(if $(T),test_$(T).py)
 
-test: test-deps check
+test: test-deps
 	cd $(TESTS) && pytest-3
 
 clean:
@@ -127,5 +126,6 @@ clean:
 distclean: clean
 	rm -rf $(BUILD)
 
+.SECONDARY:
 .PHONY: all help modules modules_install tools tools_install install qemu deps \
 	demo check check-host check-vm test test-deps test-modules clean distclean

@@ -22,7 +22,7 @@ libc6-dev python3"
 
 deps_test="python3 python3-pytest python3-pytest-timeout"
 
-deps_check="sparse shellcheck mandoc clang perl python3 linux-source-6.12"
+deps_check="sparse shellcheck mandoc clang perl python3 python3-pyflakes linux-source-6.12"
 
 deps_usage()
 {

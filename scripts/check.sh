@@ -1,0 +1,111 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The static gates: every finding is an error. Runs all of them and says which
+# failed; `scripts/check.sh NAME...` runs the named ones, --list names them.
+set -eu
+
+cd "$(dirname "$0")/.."
+export check_dir=build/check
+mkdir -p "$check_dir"
+
+check_files()
+{
+	git ls-files --cached --others --exclude-standard -- "$@"
+}
+
+# The kernel's own scripts, from Debian's source package
+check_kernel_scripts()
+{
+	[ -e "$check_dir/scripts/checkpatch.pl" ] && return
+	tar -C "$check_dir" --strip-components=1 --wildcards \
+		-xf /usr/src/linux-source-6.12.tar.xz \
+		'linux-source-6.12/scripts/checkpatch.pl' \
+		'linux-source-6.12/scripts/spelling.txt' \
+		'linux-source-6.12/scripts/const_structs.checkpatch' \
+		'linux-source-6.12/scripts/kernel-doc'
+}
+
+check_checkpatch()
+{
+	check_kernel_scripts
+	# shellcheck disable=SC2046
+	perl "$check_dir/scripts/checkpatch.pl" --strict --no-tree --terse \
+		--show-types --no-summary -f \
+		$(check_files 'drivers/*.[ch]' 'compat/*.h' 'include/*.h')
+}
+
+check_kernel_doc()
+{
+	check_kernel_scripts
+	# shellcheck disable=SC2046
+	perl "$check_dir/scripts/kernel-doc" -none -Wall -Werror \
+		$(check_files 'drivers/*.[ch]' 'compat/*.h' 'include/*.h' 'tools/lib/*.h')
+}
+
+# W=1 and sparse, from nothing, so that every warning shows
+check_modules()
+{
+	kver=$1
+	tree=$check_dir/modules-$kver
+	rm -rf "$tree"
+	mkdir -p "$tree"
+	cp -r Kbuild Kconfig compat include drivers "$tree"
+	make -s -C "build/kernels/$kver/headers" M="$PWD/$tree" W=1 C=2 \
+		CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$tree/log" 2>&1 || true
+	cat "$tree/log"
+	[ ! -s "$tree/log" ]
+}
+
+check_modules_6_1()
+{
+	check_modules 6.1
+}
+
+check_modules_6_12()
+{
+	check_modules 6.12
+}
+
+# All of user space with the other compiler; gcc builds it for real
+check_clang()
+{
+	make -s tools CC=clang BUILD="$PWD/$check_dir/clang" 2>&1
+}
+
+check_shellcheck()
+{
+	# shellcheck disable=SC2046
+	shellcheck $(check_files | xargs grep -lE '^#!/bin/(ba)?sh')
+}
+
+check_man()
+{
+	# shellcheck disable=SC2046
+	mandoc -T lint -W warning $(check_files 'Documentation/man/*')
+}
+
+check_python()
+{
+	# shellcheck disable=SC2046
+	/usr/bin/python3 -m pyflakes $(check_files '*.py')
+}
+
+check_all="checkpatch kernel_doc modules_6_1 modules_6_12 clang shellcheck man python"
+
+if [ "${1-}" = --list ]; then
+	echo "$check_all"
+	exit
+fi
+# shellcheck disable=SC2086
+[ $# -gt 0 ] || set -- $check_all
+failed=
+for name; do
+	if "check_$name" >"$check_dir/$name.log" 2>&1; then
+		echo "check: $name: ok"
+	else
+		cat "$check_dir/$name.log"
+		echo "check: $name: FAILED"
+		failed="$failed $name"
+	fi
+done
+[ -z "$failed" ] || { echo "check: failed:$failed" >&2; exit 1; }
