@@ -47,7 +47,9 @@ help:
 # --- modules ---------------------------------------------------------------
 
 $(BUILD)/kernels/%/headers:
-	scripts/fetch-kernel.sh $*
+	@scripts/fetch-kernel.sh $*
+
+kernels: $(KVERS:%=$(BUILD)/kernels/%/headers)
 
 modules: $(filter $(BUILD)/%,$(KERNELDIR))
 	@test -e $(KERNELDIR)/Makefile || { \
@@ -101,7 +103,7 @@ demo:
 
 check:
 	scripts/deps.sh build check
-	$(MAKE) $(KVERS:%=$(BUILD)/kernels/%/headers)
+	$(MAKE) kernels
 	scripts/check.sh
 
 test-deps:
@@ -127,5 +129,5 @@ distclean: clean
 	rm -rf $(BUILD)
 
 .SECONDARY:
-.PHONY: all help modules modules_install tools tools_install install qemu deps \
+.PHONY: all help kernels modules modules_install tools tools_install install qemu deps \
 	demo check check-host check-vm test test-deps test-modules clean distclean

@@ -8,7 +8,9 @@
 
 #ifdef COMPAT_HAS_UIO_MMAP_PREPARE
 
-#define UIO_MMAP_PREPARE(fn) static_assert(__same_type(fn, fn))
+#define UIO_MMAP_PREPARE(fn)						\
+	static_assert(__same_type(fn, int (struct uio_info *,		\
+					   struct vm_area_desc *)))
 #define UIO_SET_MMAP_PREPARE(info, fn) ((info)->mmap_prepare = (fn))
 
 #else
