@@ -32,8 +32,10 @@ def server(processes, tmp_path):
         path = tmp_path / f"server{count}.sock"
         count += 1
         process = processes([BIN / "ivshmem2-server", "-F", "-S", path, *options])
-        wait_for(lambda: path.exists() or process.poll() is not None,
-                 what="socket of the server")
+        # This file is the last to appear: clients can connect by then
+        status = tmp_path / f"{path.name}.status"
+        wait_for(lambda: status.exists() or process.poll() is not None,
+                 what="sockets of the server")
         assert process.poll() is None, "server did not start"
         path_process[path] = process
         return path
