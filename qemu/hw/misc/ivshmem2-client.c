@@ -509,14 +509,11 @@ static bool ivshmem2_client_check_chardev(IVShmemClient *c, Error **errp)
                    "an ivshmem2 server");
         return false;
     }
-    if (!qemu_chr_fe_backend_open(&c->chr)) {
-        error_setg(errp, "chardev '%s' is not connected to an ivshmem2 server",
-                   chr->label);
-        return false;
-    }
-    if (!qemu_chr_has_feature(chr, QEMU_CHAR_FEATURE_FD_PASS) ||
+    if (!qemu_chr_fe_backend_open(&c->chr) ||
+        !qemu_chr_has_feature(chr, QEMU_CHAR_FEATURE_FD_PASS) ||
         !qemu_chr_has_feature(chr, QEMU_CHAR_FEATURE_GCONTEXT)) {
-        error_setg(errp, "chardev '%s' is not a UNIX socket", chr->label);
+        error_setg(errp, "chardev '%s' is not a UNIX socket connected to an "
+                   "ivshmem2 server", chr->label);
         return false;
     }
     return true;
