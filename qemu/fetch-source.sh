@@ -50,5 +50,6 @@ if ! apt --download-only source "qemu=$version"; then
 	exit 1
 fi
 echo "  UNPACK  qemu $version"
-dpkg-source --no-check -x ./qemu_*.dsc "$directory" > "$state/unpack.log"
+dpkg-source --no-check -x ./qemu_*.dsc tree > unpack.log
+mv tree "$directory"
 rm -rf "$state"

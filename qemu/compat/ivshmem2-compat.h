@@ -45,10 +45,12 @@ typedef const void IVShmemClassData;
 typedef void IVShmemClassData;
 #endif
 
-/* Property arrays had an end marker before they had a length */
+/* Property arrays had an end marker before they were const and had a length */
 #ifdef DEFINE_PROP_END_OF_LIST
+typedef Property IVShmemProperty;
 #define IVSHMEM2_PROP_END DEFINE_PROP_END_OF_LIST(),
 #else
+typedef const Property IVShmemProperty;
 #define IVSHMEM2_PROP_END
 #endif
 

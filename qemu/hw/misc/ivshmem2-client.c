@@ -557,14 +557,14 @@ void ivshmem2_client_close(IVShmemClient *c)
 
 /* What the device asks for */
 
-/*
- * The caller is the CPU that wrote the shared memory before. The eventfd's
- * lock orders those writes before the count, and the reader takes the same
- * lock; the barrier says so for whatever the emulated CPU still has in flight.
- */
 void ivshmem2_client_kick(IVShmemClient *c, uint32_t id, uint32_t vector)
 {
     if (ivshmem2_client_has(c, id, vector)) {
+        /*
+         * What this CPU wrote to the shared memory must be seen before the
+         * count. Pairs with the lock of the eventfd, which the receiver takes
+         * to read it; a doorbell that is an ioeventfd relies on that alone.
+         */
         smp_wmb();
         event_notifier_set(&c->peers[id].vectors[vector].notifier);
     }

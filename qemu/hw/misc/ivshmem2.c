@@ -107,7 +107,8 @@ static void ivshmem2_interrupt(IVShmemClient *c, uint32_t vector)
     if (s->msix) {
         msix_notify(pdev, vector);
     } else {
-        pci_irq_pulse(pdev);
+        pci_set_irq(pdev, 1);
+        pci_set_irq(pdev, 0);
     }
 }
 
@@ -499,7 +500,7 @@ static void ivshmem2_finalize(Object *obj)
     ivshmem2_client_unmap(&IVSHMEM2(obj)->client);
 }
 
-static Property ivshmem2_properties[] = {
+static IVShmemProperty ivshmem2_properties[] = {
     DEFINE_PROP_CHR("chardev", IVShmemState, client.chr),
     DEFINE_PROP_BOOL("ioeventfd", IVShmemState, ioeventfd, true),
     DEFINE_PROP_BOOL("msix", IVShmemState, msix, true),
