@@ -3,6 +3,7 @@
 (but for the last part) the server. Numbers are literals on purpose."""
 
 import os
+import pathlib
 import select
 import struct
 
@@ -44,7 +45,7 @@ class World:
         self.output, self.protocol = output, protocol
         self.server = proto.Server(path)
         self.fd, self.shmem = proto.memory(size)
-        self.eventfds = {}
+        self.eventfds, self.other_fds = {}, [self.fd]
 
     @property
     def chardev(self):
@@ -89,8 +90,7 @@ class World:
     def close(self):
         self.server.close()
         self.shmem.close()
-        os.close(self.fd)
-        for fd in sum(self.eventfds.values(), []):
+        for fd in sum(self.eventfds.values(), self.other_fds):
             os.close(fd)
 
 
@@ -395,7 +395,11 @@ def test_more_doorbells_than_ioeventfds_all_ring(plug):
 
 def test_state_goes_to_the_table_and_tells_the_others_once(plug):
     w, dev = plug(others=(0, 2))
+    dev.enable_msix()
+    dev.set_reg(INT_CONTROL, 1)
     dev.set_reg(STATE, 0xcafe0001)
+    w.interrupt(1)
+    assert dev.messages() == [1]
     assert dev.reg(STATE) == 0xcafe0001
     assert w.table(1) == dev.mem(4) == 0xcafe0001
     assert w.kicks() == {(0, 0): 1, (2, 0): 1}
@@ -566,13 +570,13 @@ def test_peer_gone_is_dropped_while_interrupts_are_off(plug):
 
 # The device comes and goes
 
-def open_eventfds(process):
-    """How many of them QEMU has."""
+def open_fds(process, name="eventfd"):
+    """How many of that name QEMU has."""
     directory = f"/proc/{child_of(process)}/fd"
     count = 0
-    for name in os.listdir(directory):
+    for fd in os.listdir(directory):
         try:
-            count += "eventfd" in os.readlink(f"{directory}/{name}")
+            count += name in os.readlink(f"{directory}/{fd}")
         except FileNotFoundError:
             pass                        # closed since
     return count
@@ -583,16 +587,21 @@ def child_of(process):
         return int(f.read().split()[0])
 
 
+def wait_for_unmapping(machine):
+    maps = pathlib.Path(f"/proc/{child_of(machine.process)}/maps")
+    wait_for(lambda: "ivshmem-test" not in maps.read_text(), what="unmapping")
+
+
 def test_hot_unplug_tells_the_others_and_leaves_nothing(world, machine):
     w = world(vectors=5)
     m = machine("-chardev", w.chardev).ready()
     w.server.accept()
-    before = open_eventfds(m.process)
+    before = open_fds(m.process)
     w.say_init()
     w.say_peer(0)
     w.say_peer(1)
     m.qmp("device_add", driver="ivshmem", id="dev", chardev="c1", addr=f"{SLOT}")
-    assert open_eventfds(m.process) == before + 10
+    assert open_fds(m.process) == before + 10
     dev = Device(m)
     dev.set_reg(STATE, 5)
     w.kicks()
@@ -602,9 +611,8 @@ def test_hot_unplug_tells_the_others_and_leaves_nothing(world, machine):
     assert w.kicks() == {(0, 0): 1}
     assert w.table(1) == 0
     assert w.server.conn.recv(1) == b""
-    assert open_eventfds(m.process) == before
-    maps = f"/proc/{child_of(m.process)}/maps"
-    wait_for(lambda: "ivshmem-test" not in open(maps).read(), what="unmapping")
+    assert open_fds(m.process) == before
+    wait_for_unmapping(m)
 
 
 def test_device_added_again_and_again_works_each_time(world, machine):
@@ -681,8 +689,9 @@ def test_bad_base_address_is_an_error(world, machine, address, complaint):
 
 def bad_messages(w):
     """{name: (bytes, fds)}: what no client may believe, after INIT."""
-    regular, pipe = os.memfd_create("not-an-eventfd"), os.pipe()[0]
-    good = eventfd()
+    fds = [os.memfd_create("not-an-eventfd"), *os.pipe(), eventfd()]
+    w.other_fds += fds
+    regular, pipe, _, good = fds
     header = struct.Struct("<2I")
     return {
         "event_fd-peer": (proto.event_fd(w.peers, 0), [good]),
@@ -702,9 +711,22 @@ def bad_messages(w):
     }
 
 
-BAD = ["event_fd-peer", "event_fd-order", "event_fd-again", "event_fd-vector",
-       "event_fd-no-fd", "event_fd-file", "event_fd-pipe", "peer_gone-self",
-       "peer_gone-range", "second-init", "len-0", "len-7", "len-short", "len-huge"]
+BAD = {     # and what is said about each
+    "event_fd-peer": "EVENT_FD for peer 3 of 3",
+    "event_fd-order": "EVENT_FD for vector 1 of peer 2 where 0 of 2",
+    "event_fd-again": "EVENT_FD for vector 0 of peer 0 where 2 of 2",
+    "event_fd-vector": "EVENT_FD for vector 2 of peer 0 where 2 of 2",
+    "event_fd-no-fd": "EVENT_FD without an eventfd",
+    "event_fd-file": "EVENT_FD without an eventfd",
+    "event_fd-pipe": "EVENT_FD without an eventfd",
+    "peer_gone-self": "PEER_GONE for peer 1 of 3 to peer 1",
+    "peer_gone-range": "PEER_GONE for peer 3 of 3",
+    "second-init": "second INIT",
+    "len-0": "message of type 2 has a length of 0 bytes",
+    "len-7": "message of type 9 has a length of 7 bytes",
+    "len-short": "message of type 1 has a length of 15 bytes",
+    "len-huge": "message of type 2 has a length of 4294967295 bytes",
+}
 
 
 def start_and_fail(m):
@@ -722,7 +744,7 @@ def test_bad_message_in_the_set_up_stops_the_start(world, machine, name):
     w.say_init()
     w.say_peer(0)
     w.server.send(*bad_messages(w)[name])
-    start_and_fail(m)
+    assert BAD[name] in start_and_fail(m)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -732,6 +754,7 @@ def test_bad_message_at_run_time_warns_once_and_the_device_goes_on(plug, name):
     for _ in range(2):
         w.server.send(*bad_messages(w)[name])
     wait_for(lambda: "going on with the peers" in dev.machine.log(), what="warning")
+    assert BAD[name] in dev.machine.log()
     dev.set_reg(INT_CONTROL, 1)
     dev.set_reg(DOORBELL, 1)
     assert w.kicks() == {(0, 1): 1}
@@ -824,13 +847,14 @@ def test_failed_hot_plug_leaves_the_machine_as_it_was(world, machine):
     w = world()
     m = machine("-chardev", w.chardev).ready()
     w.server.accept()
-    before = open_eventfds(m.process)
+    before = open_fds(m.process)
     w.say_init()
     w.say_peer(0)
     w.server.send(proto.event_fd(9, 0), [w.eventfds[0][0]])
     reply = m.qmp_reply("device_add", driver="ivshmem", chardev="c1")
     assert "EVENT_FD for peer 9" in reply["error"]["desc"]
-    assert open_eventfds(m.process) == before
+    assert open_fds(m.process) == before
+    wait_for_unmapping(m)
     assert m.qmp("query-status")["status"] == "prelaunch"
 
 
@@ -880,13 +904,14 @@ def test_longer_and_unknown_messages_and_surplus_fds_are_skipped(world, machine)
     send(longer(proto.event_fd(0, 0), 1), [w.eventfds[0][0], w.fd, w.fd])
     send(proto.event_fd(1, 0), w.eventfds[1])
     dev = Device(m.ready())
-    before = open_eventfds(m.process)
+    before = open_fds(m.process)
     send(struct.pack("<2I", 77, 4096) + bytes(4088), w.eventfds[2])
     send(longer(proto.peer_gone(0), 4), w.eventfds[2])
-    wait_for(lambda: open_eventfds(m.process) == before - 1, what="peer to go")
+    wait_for(lambda: open_fds(m.process) == before - 1, what="peer to go")
     send(proto.event_fd(2, 0), w.eventfds[2])
     wait_for(lambda: (dev.set_reg(DOORBELL, 2 << 16), w.kicks())[1] == {(2, 0): 1},
              what="new peer")
+    assert open_fds(m.process, "ivshmem-test") == 0
     assert "warning" not in m.log()
 
 
@@ -950,8 +975,7 @@ def check_pair(a, b):
 
 def test_two_machines_see_and_interrupt_each_other(world, machine):
     a, b = world(id=0, peers=2), world(id=1, peers=2)
-    os.close(b.fd)
-    b.fd = os.dup(a.fd)
+    b.fd = a.fd
     fds = {i: [eventfd(), eventfd()] for i in (0, 1)}
     machines = []
     for w, order in ((a, (1, 0)), (b, (0, 1))):
