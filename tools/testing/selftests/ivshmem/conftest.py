@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Fixtures that every test file uses, and the closing line."""
 
+import os
+
 import pytest
 
 from harness import BIN
+from harness.guest import Guest, boot_all
+from harness.peer import Peer
 from harness.process import reap, spawn, wait_for
 
 
@@ -40,6 +44,61 @@ def server(processes, tmp_path):
 
     path_process = start.process = {}
     return start
+
+
+# Guests. A test file with guests says `pytestmark = pytest.mark.guest` and in
+# GUEST what is in them (arguments of Guest). They are booted once a file and
+# kernel; KVERS="6.1" in the environment leaves out the other kernels.
+
+KVERS = (os.environ.get("KVERS") or "6.1 6.12").split()
+
+
+@pytest.fixture(scope="module", params=KVERS)
+def kver(request):
+    return request.param
+
+
+def _guests(request, kver, names):
+    test = request.module.__name__
+    return [Guest(f"{test}-{name}", kver, **request.module.GUEST) for name in names]
+
+
+@pytest.fixture(scope="module")
+def booted_pair(request, kver):
+    guests = _guests(request, kver, "ab")
+    boot_all(*guests)
+    yield guests
+    for guest in guests:
+        guest.stop()
+
+
+@pytest.fixture
+def pair(booted_pair):
+    """Two guests without ivshmem devices; the test plugs what it needs."""
+    for guest in booted_pair:
+        if not guest.alive():
+            guest.restart()
+    yield booted_pair
+    try:
+        for guest in booted_pair:
+            guest.assert_clean()
+    finally:
+        for guest in booted_pair:
+            guest.clear()
+
+
+@pytest.fixture
+def peer():
+    """Connect peers of the host: peer(socket) -> Peer."""
+    peers = []
+
+    def connect(path):
+        peers.append(Peer(path))
+        return peers[-1]
+
+    yield connect
+    for each in peers:
+        each.close()
 
 
 def pytest_terminal_summary(terminalreporter):

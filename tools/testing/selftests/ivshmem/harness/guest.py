@@ -26,7 +26,7 @@ from collections import namedtuple
 from . import BUILD
 from .initramfs import GROUPS, USERS, Initramfs
 from .process import reap, spawn, wait_for
-from .qmp import Qmp
+from .qmp import Qmp, QmpError
 
 LOGS = BUILD / "logs"
 BOOT_TIMEOUT = 120
@@ -441,9 +441,20 @@ class Guest:
         self.qmp.command("chardev-remove", id=f"{id}-chardev")
         del self._devices[id]
 
-    def unplug_all(self):
-        for id in list(self._devices):
-            self.unplug(id)
+    def clear(self):
+        """Back to how it booted: no jobs, no devices; off if that fails."""
+        if not self.alive():
+            return
+        try:
+            with self.changed:
+                jobs = [j for j in self._jobs.values() if j.code is None]
+            for job in jobs:
+                job.kill()
+                job.wait()
+            for id in list(self._devices):
+                self.unplug(id)
+        except (GuestDied, OSError, EOFError, QmpError):
+            self.stop()
 
     # Health
 
