@@ -8,7 +8,7 @@ import pytest
 from harness import BIN
 from harness.guest import Guest, boot_all
 from harness.peer import Peer
-from harness.process import reap, spawn, wait_for
+from harness.process import listens, reap, spawn, wait_for
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def server(processes, tmp_path):
         path = tmp_path / f"server{count}.sock"
         count += 1
         process = processes([BIN / "ivshmem2-server", "-F", "-S", path, *options])
-        wait_for(lambda: path.exists() or process.poll() is not None,
+        wait_for(lambda: listens(path) or process.poll() is not None,
                  what="socket of the server")
         assert process.poll() is None, "server did not start"
         path_process[path] = process
