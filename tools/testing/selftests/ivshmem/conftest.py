@@ -58,33 +58,49 @@ def kver(request):
     return request.param
 
 
-def _guests(request, kver, names):
+def _boot(request, kver, names):
     test = request.module.__name__
-    return [Guest(f"{test}-{name}", kver, **request.module.GUEST) for name in names]
-
-
-@pytest.fixture(scope="module")
-def booted_pair(request, kver):
-    guests = _guests(request, kver, "ab")
+    guests = [Guest(f"{test}-{name}", kver, **request.module.GUEST) for name in names]
     boot_all(*guests)
     yield guests
     for guest in guests:
         guest.stop()
 
 
+def _lend(guests):
+    for guest in guests:
+        if not guest.alive():
+            guest.restart()
+    yield guests
+    try:
+        for guest in guests:
+            guest.assert_clean()
+    finally:
+        for guest in guests:
+            guest.clear()
+
+
+@pytest.fixture(scope="module")
+def booted_pair(request, kver):
+    yield from _boot(request, kver, "ab")
+
+
+@pytest.fixture(scope="module")
+def booted_guest(request, kver):
+    yield from _boot(request, kver, "a")
+
+
 @pytest.fixture
 def pair(booted_pair):
     """Two guests without ivshmem devices; the test plugs what it needs."""
-    for guest in booted_pair:
-        if not guest.alive():
-            guest.restart()
-    yield booted_pair
-    try:
-        for guest in booted_pair:
-            guest.assert_clean()
-    finally:
-        for guest in booted_pair:
-            guest.clear()
+    yield from _lend(booted_pair)
+
+
+@pytest.fixture
+def guest(booted_guest):
+    """One guest of that kind."""
+    for guests in _lend(booted_guest):
+        yield guests[0]
 
 
 @pytest.fixture

@@ -160,6 +160,7 @@ class Initramfs:
         base = f"lib/modules/{self.kernel.release}"
         with tempfile.TemporaryDirectory() as tmp:
             root = pathlib.Path(tmp, base)
+            root.mkdir(parents=True)
             for path, data in self._modules.items():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_bytes(data)
