@@ -25,7 +25,7 @@ from collections import namedtuple
 
 from . import BUILD
 from .initramfs import GROUPS, USERS, Initramfs
-from .process import reap, spawn, wait_for
+from .process import listens, reap, spawn, wait_for
 from .qmp import Qmp, QmpError
 
 LOGS = BUILD / "logs"
@@ -185,6 +185,7 @@ class Guest:
         self.qmp = None
         self._dir = None
         self._agent = None
+        self._reader = None
         self._jobs = {}
         self._count = 0
         self._hellos = 0
@@ -214,6 +215,7 @@ class Guest:
     def start(self):
         """Start QEMU; wait_boot() waits for the guest in it."""
         assert not self.alive(), f"{self} runs already"
+        self.qmp = self._agent = self._reader = None
         self._dir = pathlib.Path(tempfile.mkdtemp(prefix="ivshmem-"))
         LOGS.mkdir(parents=True, exist_ok=True)
         self.log.touch()
@@ -239,9 +241,11 @@ class Guest:
         """SIGKILL: the guest has no time to say good-bye."""
         self.process.kill()
         reap(self.process)
-        self._reader.join()
-        self._agent.close()
-        self.qmp.close()
+        if self._reader:
+            self._reader.join()
+        for channel in (self._agent, self.qmp):
+            if channel:
+                channel.close()
         self._devices.clear()
 
     def restart(self):
@@ -293,7 +297,8 @@ class Guest:
                 *self.qemu_args]
 
     def _connect(self):
-        wait_for(lambda: (self._dir / "qmp").exists() or not self.alive(),
+        sockets = [self._dir / "qmp", self._dir / "agent"]
+        wait_for(lambda: all(map(listens, sockets)) or not self.alive(),
                  what=f"{self}: sockets of QEMU")
         if not self.alive():
             raise GuestDied(f"{self}: QEMU did not start\n{self.log_tail()}")
