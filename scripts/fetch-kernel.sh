@@ -6,7 +6,8 @@
 # Usage: scripts/fetch-kernel.sh 6.1|6.12
 #
 # Leaves in build/kernels/KVER
-#   vmlinuz   to boot
+#   vmlinuz   the kernel as it is packaged
+#   vmlinux   the same, uncompressed: boots faster in an emulator
 #   modules   the modules of that kernel, with modules.dep
 #   headers   KERNELDIR for building modules
 #   release   what uname -r says in that kernel
@@ -85,6 +86,29 @@ fk_relocate()
 	rm -f root/lib/modules/*/build root/lib/modules/*/source
 }
 
+# A little endian number of $3 bytes at offset $2 of file $1
+fk_number()
+{
+	od -An -j "$2" -N "$3" -t "u$3" "$1" | tr -d ' '
+}
+
+# The payload of a bzImage: Documentation/arch/x86/boot.rst of the kernel. Its
+# last 4 bytes are a size that the compressor knows nothing of.
+fk_uncompress()
+{
+	setup=$(($(fk_number "$1" 497 1) * 512 + 512))
+	start=$((setup + $(fk_number "$1" 584 4)))
+	length=$(($(fk_number "$1" 588 4) - 4))
+	tail -c "+$((start + 1))" "$1" | head -c "$length" >payload
+	magic=$(fk_number payload 0 4)
+	case $magic in
+	1484404733)	xz -dc <payload ;;
+	4247762216)	zstd -dc <payload ;;
+	*)		gzip -dc <payload ;;
+	esac
+	rm payload
+}
+
 fk_unpack()
 {
 	for package in *.deb; do
@@ -96,6 +120,7 @@ fk_unpack()
 	fk_say "listing the dependencies of the modules"
 	depmod -b root "$release"
 	ln -s "root/boot/vmlinuz-$release" vmlinuz
+	fk_uncompress vmlinuz >vmlinux
 	ln -s "root/lib/modules/$release" modules
 	ln -s "root/usr/src/linux-headers-$release" headers
 	echo "$release" >release

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Fixtures that every test file uses, and the closing line."""
 
+import os
+
 import pytest
 
 from harness import BIN
-from harness.process import reap, spawn, wait_for
+from harness.guest import Guest, boot_all
+from harness.peer import Peer
+from harness.process import listens, reap, spawn, wait_for
 
 
 @pytest.fixture
@@ -32,16 +36,85 @@ def server(processes, tmp_path):
         path = tmp_path / f"server{count}.sock"
         count += 1
         process = processes([BIN / "ivshmem2-server", "-F", "-S", path, *options])
-        # This file is the last to appear: clients can connect by then
-        status = tmp_path / f"{path.name}.status"
-        wait_for(lambda: status.exists() or process.poll() is not None,
-                 what="sockets of the server")
+        wait_for(lambda: listens(path) or process.poll() is not None,
+                 what="socket of the server")
         assert process.poll() is None, "server did not start"
         path_process[path] = process
         return path
 
     path_process = start.process = {}
     return start
+
+
+# Guests. A test file with guests says `pytestmark = pytest.mark.guest` and in
+# GUEST what is in them (arguments of Guest). They are booted once a file and
+# kernel; KVERS="6.1" in the environment leaves out the other kernels.
+
+KVERS = (os.environ.get("KVERS") or "6.1 6.12").split()
+
+
+@pytest.fixture(scope="module", params=KVERS)
+def kver(request):
+    return request.param
+
+
+def _boot(request, kver, names):
+    test = request.module.__name__
+    guests = [Guest(f"{test}-{name}", kver, **request.module.GUEST) for name in names]
+    boot_all(*guests)
+    yield guests
+    for guest in guests:
+        guest.stop()
+
+
+def _lend(guests):
+    for guest in guests:
+        if not guest.alive():
+            guest.restart()
+    yield guests
+    try:
+        for guest in guests:
+            guest.assert_clean()
+    finally:
+        for guest in guests:
+            guest.clear()
+
+
+@pytest.fixture(scope="module")
+def booted_pair(request, kver):
+    yield from _boot(request, kver, "ab")
+
+
+@pytest.fixture(scope="module")
+def booted_guest(request, kver):
+    yield from _boot(request, kver, "a")
+
+
+@pytest.fixture
+def pair(booted_pair):
+    """Two guests without ivshmem devices; the test plugs what it needs."""
+    yield from _lend(booted_pair)
+
+
+@pytest.fixture
+def guest(booted_guest):
+    """One guest of that kind."""
+    for guests in _lend(booted_guest):
+        yield guests[0]
+
+
+@pytest.fixture
+def peer():
+    """Connect peers of the host: peer(socket) -> Peer."""
+    peers = []
+
+    def connect(path):
+        peers.append(Peer(path))
+        return peers[-1]
+
+    yield connect
+    for each in peers:
+        each.close()
 
 
 def pytest_terminal_summary(terminalreporter):

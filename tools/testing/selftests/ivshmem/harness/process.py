@@ -42,6 +42,17 @@ def reap(process, timeout=10):
     return process.returncode
 
 
+def listens(path):
+    """Whether a process accepts connections on the UNIX socket at path.
+
+    The path alone says no more than that it is bound, and to connect would
+    be an event for the one who listens.
+    """
+    with open("/proc/net/unix") as sockets:
+        fields = [line.split() for line in sockets]
+    return any(f[-1] == str(path) and f[3] == "00010000" for f in fields)
+
+
 def wait_for(predicate, timeout=10, interval=0.02, what="condition"):
     """Poll the predicate until it is true; its value, or TimeoutError."""
     deadline = time.monotonic() + timeout

@@ -1,0 +1,222 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""make demo: a server, two guests with different kernels, one screen.
+
+Everything shown is what the programs print, and each step is checked: the
+exit code is 0 only if all of it happened.
+"""
+
+import contextlib
+import pathlib
+import re
+import sys
+import tempfile
+import threading
+import time
+
+from harness import BIN, uio
+from harness.guest import Guest, GuestDied
+from harness.process import listens, reap, spawn, wait_for
+from harness.uio import device_node
+
+SERVER = ["ivshmem2-server", "-F", "-l", "1M", "-o", "256K", "-V", "2"]
+KERNELS = {"a": "6.1", "b": "6.12"}
+GREETING = "hello, neighbour"
+SHOWN_STATE = 42
+
+
+class Failed(Exception):
+    """A step did not show what it must."""
+
+
+class Progress:
+    """Seconds that pass, on a terminal; one plain line elsewhere."""
+
+    def __init__(self, text):
+        self.text = text
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.tick, daemon=True)
+
+    def __enter__(self):
+        self.start = time.monotonic()
+        if sys.stdout.isatty():
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        if self.thread.is_alive():
+            self.thread.join()
+        clear = "\r\033[K" if sys.stdout.isatty() else ""
+        print(f"{clear}{self.text}: {time.monotonic() - self.start:.0f} s", flush=True)
+
+    def tick(self):
+        while not self.done.wait(0.2):
+            print(f"\r{self.text} ... {time.monotonic() - self.start:.0f} s",
+                  end="", flush=True)
+
+
+def step(text):
+    print(f"\n== {text}", flush=True)
+
+
+def show(text):
+    for line in text.splitlines():
+        if line.strip():
+            print(f"   {line}", flush=True)
+
+
+def expect(pattern, text):
+    if not re.search(pattern, text, re.MULTILINE):
+        raise Failed(f"expected /{pattern}/, got:\n{text}")
+
+
+class Screen:
+    """One guest as it is shown: a prompt, a command, what it prints."""
+
+    def __init__(self, guest, node):
+        self.guest = guest
+        self.node = node
+
+    def prompt(self, user, command):
+        name = self.guest.name.removeprefix("demo-")
+        print(f"{user}@{name}-{self.guest.kver}$ {command}", flush=True)
+
+    def run(self, command, pattern, code=0, user="nobody"):
+        """Run and show it; exit code and output must be as expected."""
+        self.prompt(user, command)
+        result = self.guest.run(command, user=user, groups=["ivshmem"])
+        text = "\n".join(filter(None, [result.out, result.err]))
+        show(text)
+        if result.code != code:
+            raise Failed(f"{command}: exit code {result.code}, not {code}")
+        expect(pattern, text)
+
+    def start(self, command, ready=None, user="nobody"):
+        """The same in the background, until its output says it is ready."""
+        self.prompt(user, f"{command} &")
+        job = self.guest.popen(f"exec {command}", user, ["ivshmem"])
+        if ready:
+            job.wait_output(re.compile(ready))
+        return job
+
+
+def await_line(job, pattern):
+    """Wait for a line of a background job and show it."""
+    job.wait_output(re.compile(pattern))
+    line = next(l for l in job.stdout.decode().splitlines() if re.search(pattern, l))
+    show(line)
+
+
+def show_devices(a, b):
+    step("Both guests have a device, bound by uio_ivshmem")
+    for screen in (a, b):
+        expect("^" + re.escape(screen.guest.kver), screen.guest.check("uname -r"))
+        screen.run("ivshmem list", f"uio_ivshmem +{screen.node}$")
+    a.run(f"ivshmem info {a.node}", "peer 0 of 2")
+    b.run(f"ivshmem info {b.node} | grep peer", "peer 1 of 2")
+
+
+def show_sections(a, b):
+    step("A user without privileges writes its output section, the other reads it")
+    a.run(f"ivshmem write -d '{GREETING}' {a.node} output", "^$")
+    b.run(f"ivshmem read -n {len(GREETING)} {b.node} input:0", f"^{GREETING}$")
+
+    step("Nobody else can write there: the tool refuses, and so does the kernel")
+    b.run(f"ivshmem write -d 'not yours' {b.node} input:0", "read only", code=1)
+    b.run(f"echo map input_sections rw | uio-probe {b.node} | tail -n 1", "^EACCES$")
+    b.run(f"ivshmem read -n {len(GREETING)} {b.node} input:0", f"^{GREETING}$")
+
+
+def show_ping(a, b):
+    step("Doorbells: how long there and back, under emulation")
+    pong = b.start(f"ivshmem pong {b.node}", "^PONG")
+    a.run(f"ivshmem ping -c 3 {a.node} 1", r"3 transmitted, 3 received, 0% loss")
+    pong.kill(2)
+    pong.wait()
+
+
+def show_states(a, b):
+    step("A change of state is seen by the other side at once")
+    watch = b.start(f"ivshmem watch {b.node}")
+    # it prints nothing before the first event: what shows that it listens is
+    # the device, which has interrupts enabled for it
+    probe = uio.Uio(b.guest, b.node)
+    probe.map("registers")
+    wait_for(lambda: probe.register(uio.INT_CONTROL) == 1, what="ivshmem watch")
+    probe.close()
+    a.start(f"ivshmem state {a.node} {SHOWN_STATE}", "^peer 0 state")
+    await_line(watch, f"peer 0 state 0(x0)? -> {SHOWN_STATE:#x}$")
+    b.run(f"ivshmem info {b.node} | grep 'peer 0'", f"state {SHOWN_STATE:#x}")
+    return watch
+
+
+def show_death(a, b, watch):
+    step(f"Guest a dies: kill -9 {a.guest.process.pid}; its neighbour notices")
+    a.guest.kill()
+    await_line(watch, f"peer 0 state {SHOWN_STATE:#x} -> 0(x0)?$")
+    for screen in (a, b):
+        screen.guest.assert_clean()
+
+
+def start_server(stack, directory):
+    socket = pathlib.Path(directory, "socket")
+    log = pathlib.Path(directory, "log")
+    with open(log, "w") as stderr:
+        server = spawn([BIN / SERVER[0], *SERVER[1:], "-S", socket], stderr=stderr)
+    stack.callback(reap, server)
+    wait_for(lambda: listens(socket) or server.poll() is not None, what="server")
+    if server.poll() is not None:
+        raise Failed(f"the server did not start: {log.read_text()}")
+    return socket
+
+
+def start_guests(stack):
+    guests = [Guest(f"demo-{name}", kver, modules=["uio_ivshmem"],
+                    programs=[BIN / "ivshmem", uio.PROGRAM])
+              for name, kver in KERNELS.items()]
+    for guest in guests:
+        stack.callback(guest.stop)
+        guest.start()
+    for guest in guests:
+        guest.wait_boot()
+    return guests
+
+
+def plug(guest, socket):
+    node = device_node(guest, guest.plug("shm", socket))
+    # what the udev rule does
+    guest.check(f"chgrp ivshmem {node} && chmod 660 {node}")
+    return Screen(guest, node)
+
+
+def demo(stack):
+    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ivshmem-"))
+    print(f"host$ {' '.join(SERVER)} &")
+    socket = start_server(stack, directory)
+    with Progress(f"Booting guests with Linux {' and '.join(KERNELS.values())}"):
+        guests = start_guests(stack)
+    a, b = (plug(guest, socket) for guest in guests)
+    show_devices(a, b)
+    show_sections(a, b)
+    show_ping(a, b)
+    watch = show_states(a, b)
+    show_death(a, b, watch)
+
+
+def main():
+    start = time.monotonic()
+    try:
+        with contextlib.ExitStack() as stack:
+            demo(stack)
+    except (Failed, GuestDied, TimeoutError, AssertionError, OSError) as error:
+        print(f"\nFAILED: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(f"\nAll of it as expected, in {time.monotonic() - start:.0f} s.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
