@@ -43,6 +43,7 @@ extern "C" {
  * @protocol: protocol type of the link, 16 bits
  * @registers: BAR 0 (device.rst, "Registers"), NULL where no device is
  * @state_table: read only; u32 per peer, little endian: ivshmem_get_state()
+ * @state_table_size: bytes, at least 4 a peer
  * @rw: R/W section, NULL if there is none
  * @rw_size: bytes, 0 if there is none
  * @output: this peer's own output section, NULL if there is none
@@ -60,6 +61,7 @@ struct ivshmem_peer {
 	uint32_t protocol;
 	volatile uint32_t *registers;
 	const volatile uint32_t *state_table;
+	size_t state_table_size;
 	void *rw;
 	size_t rw_size;
 	void *output;
@@ -81,8 +83,10 @@ struct ivshmem_peer {
  *	protocol (-EPROTO) or sent more descriptors than the process may have
  *	(-EMFILE). The peers known so far can still be reached; arrivals and
  *	departures are not noticed any more. Close and open to start over
- * @IVSHMEM_EVENT_DEVICE_GONE: the device is gone, @error says why. Last
- *	event; the functions that fetch events fail with -ENODEV from now on
+ * @IVSHMEM_EVENT_DEVICE_GONE: the device was unplugged or unbound. Last
+ *	event; the functions that fetch events fail with -ENODEV from now on.
+ *	All sections are zero and lead nowhere now; between the loss of the
+ *	device and this event an access raises SIGBUS
  */
 enum ivshmem_event_type {
 	IVSHMEM_EVENT_VECTOR,

@@ -60,7 +60,7 @@ void ivshmem_release(struct ivshmem_impl *impl)
 {
 	struct ivshmem_peer *peer = &impl->peer;
 
-	ivshmem_unmap(peer->state_table, impl->table_size);
+	ivshmem_unmap(peer->state_table, peer->state_table_size);
 	ivshmem_unmap(peer->rw, peer->rw_size);
 	ivshmem_unmap(peer->output, peer->output_size);
 	ivshmem_unmap(peer->input, peer->output_size * peer->max_peers);

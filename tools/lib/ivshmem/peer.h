@@ -46,7 +46,6 @@ struct ivshmem_backend {
  * @backend: one of the two
  * @owner: process that opened it
  * @fd: the descriptor to poll, -1 before it is there
- * @table_size: bytes mapped at peer.state_table
  * @seen: the States last reported
  * @scan: next entry of the State Table to compare, max_peers = none
  * @in_batch: ivshmem_next_event() has fetched and not yet returned 0
@@ -60,7 +59,6 @@ struct ivshmem_impl {
 	const struct ivshmem_backend *backend;
 	pid_t owner;
 	int fd;
-	size_t table_size;
 	uint32_t *seen;
 	uint32_t scan;
 	bool in_batch;

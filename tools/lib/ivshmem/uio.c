@@ -154,18 +154,18 @@ static int uio_map_registers(struct ivshmem_uio *uio)
 
 static int uio_map_table(struct ivshmem_uio *uio)
 {
-	struct ivshmem_impl *impl = &uio->impl;
+	struct ivshmem_peer *peer = &uio->impl.peer;
 	void *map = NULL;
 	int ret;
 
-	ret = uio_map(uio, "state_table", PROT_READ, &map, &impl->table_size);
+	ret = uio_map(uio, "state_table", PROT_READ, &map, &peer->state_table_size);
 	if (ret)
 		return ret;
-	impl->peer.state_table = map;
-	if (!map || impl->table_size < 4ULL * impl->peer.max_peers)
+	peer->state_table = map;
+	if (!map || peer->state_table_size < 4ULL * peer->max_peers)
 		return ivshmem_fail(EINVAL,
 				    "the device has no State Table for %u peers",
-				    impl->peer.max_peers);
+				    peer->max_peers);
 	return 0;
 }
 
@@ -300,6 +300,30 @@ static void uio_arm(struct ivshmem_impl *impl)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+static void uio_replace(const volatile void *map, size_t size, int prot)
+{
+	if (map)
+		mmap((void *)map, size, prot,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+/*
+ * The driver has revoked the mappings. Put empty memory in their place: who
+ * cleans up, in whatever thread, may look at a State or ring a doorbell.
+ */
+static void uio_lose_device(struct ivshmem_impl *impl, int error)
+{
+	struct ivshmem_peer *peer = &impl->peer;
+
+	impl->device_error = error;
+	uio_replace(peer->registers, to_uio(impl)->registers_size,
+		    PROT_READ | PROT_WRITE);
+	uio_replace(peer->state_table, peer->state_table_size, PROT_READ);
+	uio_replace(peer->rw, peer->rw_size, PROT_READ | PROT_WRITE);
+	uio_replace(peer->output, peer->output_size, PROT_READ | PROT_WRITE);
+	uio_replace(peer->input, peer->output_size * peer->max_peers, PROT_READ);
+}
+
 static int uio_fetch(struct ivshmem_impl *impl, int timeout_ms)
 {
 	struct pollfd pfd = { .fd = impl->fd, .events = POLLIN };
@@ -315,7 +339,7 @@ static int uio_fetch(struct ivshmem_impl *impl, int timeout_ms)
 	}
 	if (errno == EAGAIN || errno == EINTR)
 		return 0;
-	impl->device_error = -errno;
+	uio_lose_device(impl, -errno);
 	return 1;
 }
 

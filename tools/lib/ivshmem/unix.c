@@ -481,7 +481,7 @@ static int unix_map_table(struct ivshmem_unix *u)
 	if (!map)
 		return -errno;
 	peer->state_table = map;
-	u->impl.table_size = u->layout.state_table_size;
+	peer->state_table_size = u->layout.state_table_size;
 
 	u->own_page = ivshmem_map(u->memory, offset & ~(page_size - 1),
 				  page_size, PROT_READ | PROT_WRITE,
