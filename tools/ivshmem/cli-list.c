@@ -107,9 +107,9 @@ static bool list_read_device(int bus, const char *address,
 static void list_print(const struct list_device *d, int index)
 {
 	if (!index)
-		printf("%-13s %-28s %-15s %s\n", "PCI address", "protocol",
+		printf("%-13s %-30s %-15s %s\n", "PCI address", "protocol",
 		       "driver", "device");
-	printf("%-13s %-28s %-15s %s%s\n", d->address,
+	printf("%-13s %-30s %-15s %s%s\n", d->address,
 	       cli_protocol_name(d->protocol), *d->driver ? d->driver : "-",
 	       *d->uio ? "/dev/" : "-", d->uio);
 }

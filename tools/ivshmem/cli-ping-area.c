@@ -73,7 +73,7 @@ int ping_area_claim(struct ivshmem_peer *peer, bool force,
 	uint64_t i;
 
 	if (!size)
-		return cli_fail("the link has neither output sections nor a R/W section, so there is no place for a ping");
+		return cli_fail("neither output sections nor a R/W section: no place for a ping");
 	if (ping_area_back(peer, 0) > size)
 		return cli_fail("%" PRIu64 " bytes of %s are too few for a ping among %u peers",
 				size, ping_area_place(peer), peer->max_peers);
@@ -81,8 +81,7 @@ int ping_area_claim(struct ivshmem_peer *peer, bool force,
 	if (ping_area_usable(peer, *area))
 		return CLI_OK;
 	if (!force)
-		return cli_fail("the place for pings, %" PRIu64 " bytes at %" PRIu64 " from the end of the %s, holds data; --force overwrites it",
-				ping_area_size(peer),
+		return cli_fail("the last %" PRIu64 " bytes of the %s hold data; --force overwrites it",
 				ping_area_back(peer, peer->id),
 				ping_area_place(peer));
 	for (i = 0; i < ping_area_size(peer) / sizeof(uint32_t); i++)

@@ -148,8 +148,9 @@ static void ping_print_summary(const struct ping *p, int64_t start_ns)
 	double mean, variance;
 
 	printf("\n--- peer %" PRIu64 " ping statistics ---\n", p->o->target);
-	printf("%" PRIu64 " transmitted, %" PRIu64 " received, %" PRIu64 "%% loss, time %" PRId64 " ms\n",
-	       p->sent, p->received,
+	printf("%" PRIu64 " transmitted, %" PRIu64 " received, ", p->sent,
+	       p->received);
+	printf("%" PRIu64 "%% loss, time %" PRId64 " ms\n",
 	       p->sent ? (p->sent - p->received) * 100 / p->sent : 0,
 	       (cli_now_ns() - start_ns) / PING_NS_PER_MS);
 	if (!p->received)

@@ -188,7 +188,7 @@ static int section_write(struct ivshmem_peer *peer, const char *name,
 	if (status)
 		return status;
 	if (!s.writable)
-		return cli_fail("section %s is read only: a peer writes rw and its own output alone",
+		return cli_fail("section %s is read only: rw and output are writable",
 				name);
 	if (o->data)
 		return section_store(name, &s, o->offset, o->data,

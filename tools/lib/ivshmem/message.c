@@ -103,7 +103,8 @@ static int message_read(struct ivshmem_message *msg, int sock, void *data,
 		return ivshmem_fail(ECONNRESET, "the server closed the connection");
 	message_add_fds(msg, &hdr);
 	if (hdr.msg_flags & MSG_CTRUNC)
-		return ivshmem_fail(EMFILE, "a descriptor of the server was lost: raise the limit on open files (ulimit -n)");
+		return ivshmem_fail(EMFILE,
+				    "a descriptor of the server was lost: raise the limit on open files (ulimit -n)");
 	return got;
 }
 
@@ -148,7 +149,8 @@ static int message_check_header(const struct ivshmem_message *msg)
 	if (message_known(msg))
 		min = message_forms[le32toh(msg->header.type)].len_min;
 	if (message_len(msg) < min)
-		return ivshmem_fail(EPROTO, "the server sent a message of type %u with %u bytes, less than %u",
+		return ivshmem_fail(EPROTO,
+				    "message type %u of the server has %u bytes, not %u",
 				    le32toh(msg->header.type),
 				    message_len(msg), min);
 	return 0;
@@ -159,7 +161,8 @@ static int message_check_fds(const struct ivshmem_message *msg)
 	uint32_t type = le32toh(msg->header.type);
 
 	if (msg->fds != message_forms[type].fds)
-		return ivshmem_fail(EPROTO, "the server sent a message of type %u with %u descriptors, not %u",
+		return ivshmem_fail(EPROTO,
+				    "message type %u of the server has %u descriptors, not %u",
 				    type, msg->fds, message_forms[type].fds);
 	return 1;
 }

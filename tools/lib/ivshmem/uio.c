@@ -254,12 +254,14 @@ static int uio_open_error(int err, const char *device)
 	switch (err) {
 	case EACCES:
 	case EPERM:
-		return ivshmem_fail(err, "%s: no permission: join the group ivshmem or run as root",
+		return ivshmem_fail(err,
+				    "%s: no permission: join the group ivshmem or run as root",
 				    device);
 	case ENOENT:
 	case ENXIO:
 	case ENODEV:
-		return ivshmem_fail(err, "%s: no such device: modprobe uio_ivshmem; ivshmem list shows the devices",
+		return ivshmem_fail(err,
+				    "%s: no such device: modprobe uio_ivshmem; see ivshmem list",
 				    device);
 	default:
 		return ivshmem_fail(err, "%s: %s", device, strerror(err));

@@ -408,7 +408,8 @@ static int unix_await_message(struct ivshmem_unix *u, int64_t deadline)
 			return ivshmem_fail(ETIMEDOUT, "the server does not answer");
 		ret = ivshmem_message_receive(&u->msg, u->sock);
 		if (ret == -ECONNRESET)
-			return ivshmem_fail(ECONNRESET, "the server closed the connection: are all its peer ids taken?");
+			return ivshmem_fail(ECONNRESET,
+					    "the server closed the connection: are all its peer ids taken?");
 		if (ret)
 			return ret < 0 ? ret : 0;
 		if (!ivshmem_time_left(deadline))
@@ -423,7 +424,8 @@ static int unix_check_init(const struct ivshmem_msg_init *init)
 	uint32_t vectors = le32toh(init->vectors);
 
 	if (le32toh(init->header.type) != IVSHMEM_MSG_INIT)
-		return ivshmem_fail(EPROTO, "the server does not introduce itself: is it an ivshmem2-server?");
+		return ivshmem_fail(EPROTO,
+				    "the server does not introduce itself: is it an ivshmem2-server?");
 	if (version < IVSHMEM_SERVER_VERSION ||
 	    compatible > IVSHMEM_SERVER_VERSION)
 		return ivshmem_fail(EPROTONOSUPPORT, "the server speaks versions %u..%u, not %u",
@@ -461,7 +463,8 @@ static int unix_place_sections(struct ivshmem_unix *u,
 	if (__builtin_mul_overflow(output, peers, &outputs) ||
 	    __builtin_sub_overflow((uint64_t)st.st_size, table, &rw) ||
 	    __builtin_sub_overflow(rw, outputs, &rw))
-		return ivshmem_fail(EPROTO, "%lld bytes of shared memory cannot hold the State Table and %u output sections of %llu",
+		return ivshmem_fail(EPROTO,
+				    "%lld bytes of shared memory cannot hold %u output sections of %llu",
 				    (long long)st.st_size, peers,
 				    (unsigned long long)output);
 	why = ivshmem_layout_place(&u->layout, table, rw, output, peers,
@@ -595,7 +598,8 @@ static int unix_connect_error(int err, const char *path)
 				    path, path);
 	case EACCES:
 	case EPERM:
-		return ivshmem_fail(err, "%s: no permission to connect: see who may write to the socket",
+		return ivshmem_fail(err,
+				    "%s: no permission: only who may write to the socket can connect",
 				    path);
 	case EAGAIN:
 		return ivshmem_fail(ETIMEDOUT, "%s: the server does not accept connections",
@@ -617,7 +621,7 @@ static int unix_connect(struct ivshmem_unix *u, const char *path,
 	if (!*path || strlen(path) >= sizeof(addr.sun_path))
 		return ivshmem_fail(EINVAL, "path of the socket is not 1..%zu bytes long",
 				    sizeof(addr.sun_path) - 1);
-	strcpy(addr.sun_path, path);
+	memcpy(addr.sun_path, path, strlen(path));
 	u->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (u->sock < 0)
 		return ivshmem_fail(errno, "socket: %s", strerror(errno));

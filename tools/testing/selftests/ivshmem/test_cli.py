@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from harness import BIN, ROOT
-from harness.peer import Peer
+from harness.libpeer import Peer
 from harness.process import run, wait_for
 
 IVSHMEM = BIN / "ivshmem"

@@ -15,7 +15,7 @@ import struct
 import pytest
 
 from harness import ROOT, proto
-from harness.peer import Peer
+from harness.libpeer import Peer
 from harness.process import run, wait_for
 
 PAGE = 4096
