@@ -81,7 +81,7 @@ int ping_area_claim(struct ivshmem_peer *peer, bool force,
 	if (ping_area_usable(peer, *area))
 		return CLI_OK;
 	if (!force)
-		return cli_fail("the last %" PRIu64 " bytes of the %s hold data; --force overwrites it",
+		return cli_fail("--force would overwrite data in the last %" PRIu64 " bytes of the %s",
 				ping_area_back(peer, peer->id),
 				ping_area_place(peer));
 	for (i = 0; i < ping_area_size(peer) / sizeof(uint32_t); i++)

@@ -13,8 +13,8 @@
  * ivshmem_error() tells in words what failed and what to do about it.
  *
  * Threads: the functions that fetch events, ivshmem_vector_fd() and
- * ivshmem_close() are for one thread at a time. Doorbells, states and the fields of struct ivshmem_peer
- * may be used by any thread at any time between open and close.
+ * ivshmem_close() are for one thread at a time. Doorbells, States, presence
+ * and the fields of struct ivshmem_peer are for any thread at any time.
  *
  * fork(): every descriptor is close-on-exec. A child that goes on without
  * exec may only call ivshmem_close(), which then leaves the link alone.

@@ -72,6 +72,7 @@ int ivshmem_init_states(struct ivshmem_impl *impl)
 	impl->seen = calloc(impl->peer.max_peers, sizeof(*impl->seen));
 	if (!impl->seen)
 		return ivshmem_fail(ENOMEM, "out of memory");
+	impl->scan = impl->peer.max_peers;
 	return 0;
 }
 
@@ -165,11 +166,22 @@ static bool ivshmem_take(struct ivshmem_impl *impl, struct ivshmem_event *event)
 	       ivshmem_take_device_gone(impl, event);
 }
 
+/*
+ * The first time, look at every State. Not before the back end had a chance
+ * to find its device gone: the State Table of such a one must not be touched.
+ */
 static int ivshmem_fetch(struct ivshmem_impl *impl, int timeout_ms)
 {
+	int ret;
+
 	if (impl->device_reported)
 		return ivshmem_fail(ENODEV, "the device is gone");
-	return impl->backend->fetch(impl, timeout_ms);
+	ret = impl->backend->fetch(impl, impl->fetched ? timeout_ms : 0);
+	if (ret >= 0 && !impl->fetched && !impl->device_error)
+		impl->scan = 0;
+	if (ret >= 0)
+		impl->fetched = true;
+	return ret;
 }
 
 int ivshmem_next_event(struct ivshmem_peer *peer, struct ivshmem_event *event)

@@ -48,6 +48,7 @@ struct ivshmem_backend {
  * @fd: the descriptor to poll, -1 before it is there
  * @seen: the States last reported
  * @scan: next entry of the State Table to compare, max_peers = none
+ * @fetched: the back end was asked at least once
  * @in_batch: ivshmem_next_event() has fetched and not yet returned 0
  * @fired: bit per vector that is to be reported
  * @fired_any: %IVSHMEM_VECTOR_ANY is to be reported
@@ -61,6 +62,7 @@ struct ivshmem_impl {
 	int fd;
 	uint32_t *seen;
 	uint32_t scan;
+	bool fetched;
 	bool in_batch;
 	uint64_t fired[IVSHMEM_VECTORS_MAX / 64];
 	bool fired_any;

@@ -15,7 +15,7 @@ import struct
 import pytest
 
 from harness import ROOT, proto
-from harness.libpeer import Peer
+from harness.libpeer import Peer, build
 from harness.process import run, wait_for
 
 PAGE = 4096
@@ -361,6 +361,13 @@ def test_a_flood_of_doorbells_does_not_hold_a_batch_open(pair):
         assert b.events() == ["vector 0"]
         batches += 1
     assert 1 <= batches <= 200
+
+
+def test_threads_may_ring_while_another_takes_the_events(server):
+    path = server("-l", "64K", "-n", "3")
+    result = run(["setarch", "-R", build() / "lib-threads-tsan", f"unix:{path}"])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout == "50 rounds\n"
 
 
 # Servers that die

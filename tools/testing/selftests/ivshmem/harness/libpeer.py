@@ -9,14 +9,15 @@ import subprocess
 from . import BUILD, ROOT
 from .process import run, spawn
 
-PROGRAM = BUILD / "test" / "ivshmem-peer"
+PROGRAMS = BUILD / "test"
 
 
 @functools.lru_cache(maxsize=None)
 def build():
+    """Bring the programs of tools/testing/lib up to date; where they are."""
     result = run(["make", "-C", ROOT / "tools/testing/lib"], timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
-    return PROGRAM
+    return PROGRAMS
 
 
 class Peer:
@@ -25,7 +26,7 @@ class Peer:
     def __init__(self, wrapper=()):
         # A fault shall end it by its signal, not by a report
         env = dict(os.environ, ASAN_OPTIONS="handle_segv=0")
-        self.process = spawn([*wrapper, build()], stdin=subprocess.PIPE,
+        self.process = spawn([*wrapper, build() / "lib-peer-asan"], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              env=env)
 
