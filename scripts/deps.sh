@@ -14,7 +14,7 @@ pahole bison flex kmod xz-utils zstd cpio libsystemd-dev"
 
 # The device model is built against the QEMU that is installed
 deps_qemu="qemu-system-x86 dpkg-dev gcc make pkg-config python3 ninja-build
-meson libglib2.0-dev libpixman-1-dev"
+meson libglib2.0-dev libpixman-1-dev libfdt-dev"
 
 # Guests: an emulator, a userland for the initramfs, tools to unpack kernels
 deps_guest="qemu-system-x86 busybox-static kmod cpio gzip xz-utils gcc
