@@ -64,9 +64,11 @@ class Machine:
         self.log_path = base.with_suffix(".log")
         self.irqs, self.events = [], []
         with open(self.log_path, "w") as log:
+            # A killed timeout takes QEMU along
             self.process = spawn(
-                ["timeout", "60", QEMU, "-M", "pc", "-accel", "tcg", "-S",
-                 "-m", "64", "-nodefaults", "-display", "none", "-no-user-config",
+                ["timeout", "60", "setpriv", "--pdeathsig", "KILL", QEMU,
+                 "-M", "pc", "-accel", "tcg", "-S", "-m", "64", "-nodefaults",
+                 "-display", "none", "-no-user-config",
                  "-qtest", f"unix:{base}.qtest", "-qtest-log", "none",
                  "-qmp", f"unix:{base}.qmp", *args], stdout=log, stderr=log)
 
