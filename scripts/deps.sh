@@ -10,14 +10,14 @@ set -eu
 
 # Modules (Debian's headers name gcc-12; BTF wants pahole) and tools
 deps_build="gcc gcc-12 make pkg-config libc6-dev bc libelf-dev libssl-dev
-pahole bison flex kmod xz-utils zstd cpio libsystemd-dev"
+pahole bison flex kmod xz-utils zstd libsystemd-dev"
 
 # The device model is built against the QEMU that is installed
 deps_qemu="qemu-system-x86 dpkg-dev gcc make pkg-config python3 ninja-build
 meson libglib2.0-dev libpixman-1-dev libfdt-dev"
 
 # Guests: an emulator, a userland for the initramfs, tools to unpack kernels
-deps_guest="qemu-system-x86 busybox-static kmod cpio gzip xz-utils gcc
+deps_guest="qemu-system-x86 busybox-static kmod gzip xz-utils zstd make gcc
 libc6-dev python3"
 
 deps_test="python3 python3-pytest python3-pytest-timeout"

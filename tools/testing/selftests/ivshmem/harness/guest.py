@@ -20,7 +20,6 @@ import struct
 import subprocess
 import tempfile
 import threading
-import time
 from collections import namedtuple
 
 from . import BUILD
@@ -119,6 +118,7 @@ class Job:
         except TimeoutError:
             self.kill()
             raise
+        self.guest.retire(self)
         return Result(self.code, self.stdout, self.stderr)
 
     def wait_output(self, text, timeout=20):
@@ -218,8 +218,8 @@ class Guest:
         self.qmp = self._agent = self._reader = None
         self._dir = pathlib.Path(tempfile.mkdtemp(prefix="ivshmem-"))
         LOGS.mkdir(parents=True, exist_ok=True)
-        self.log.touch()
-        self._log_start = self.log.stat().st_size
+        with open(self.log, "a" if self.process else "w") as log:
+            self._log_start = log.tell()
         self._write_initramfs()
         with open(self.log, "a") as log:
             self.process = spawn(self._argv(), stdin=subprocess.DEVNULL,
@@ -257,6 +257,7 @@ class Guest:
         """The reset button: devices stay plugged, all jobs are lost."""
         hellos = self._hellos
         self.qmp.command("set-action", reboot="reset")
+        self._in_sync = False
         self.qmp.command("system_reset")
         self.qmp.wait_event("RESET")
         self._lose_jobs()
@@ -307,6 +308,7 @@ class Guest:
         self._agent.connect(str(self._dir / "agent"))
         self._jobs = {}
         self._hellos = 0
+        self._in_sync = False  # a reset cuts a frame: wait for a HELLO
         self._reader = threading.Thread(target=self._read_frames, daemon=True)
         self._reader.start()
 
@@ -331,14 +333,15 @@ class Guest:
         self._lose_jobs()
 
     def _split(self, data):
-        """Dispatch the whole frames; what is left. HELLO restarts the stream."""
-        if _HELLO in data:
-            data = data[data.rindex(_HELLO):]
+        """Dispatch the whole frames; what is left of the data."""
+        if not self._in_sync:
+            start = data.find(_HELLO)
+            if start < 0:
+                return data[1 - len(_HELLO):]
+            data = data[start:]
+            self._in_sync = True
         while len(data) >= _HEADER.size:
-            magic, kind, number, length = _HEADER.unpack_from(data)
-            if magic != _MAGIC:  # noise of a serial port that is reset
-                data = data[1:]
-                continue
+            _, kind, number, length = _HEADER.unpack_from(data)
             if len(data) < _HEADER.size + length:
                 break
             payload = data[_HEADER.size:_HEADER.size + length]
@@ -386,10 +389,12 @@ class Guest:
         if stdin is not None:
             job.write(stdin, timeout)
         job.close_stdin(timeout)
-        result = job.wait(timeout)
+        return job.wait(timeout)
+
+    def retire(self, job):
+        """A job that is over is only its holder's."""
         with self.changed:
             self._jobs.pop(job.number, None)
-        return result
 
     def check(self, command, **kwargs):
         """run() that must exit with 0; its standard output, stripped."""
@@ -496,15 +501,3 @@ def boot_all(*guests):
         for guest in guests:
             guest.stop()
         raise
-
-
-def uptime(guest):
-    """Seconds since the kernel of the guest started."""
-    return float(guest.check("cat /proc/uptime").split()[0])
-
-
-def timed(function):
-    """(seconds, value) of a call."""
-    start = time.monotonic()
-    value = function()
-    return time.monotonic() - start, value
