@@ -18,7 +18,9 @@ endif
 # Without vmlinux or pahole no BTF for modules can be made; the kernel's
 # build would complain or stop.
 no-btf = $(if $(and $(wildcard $(1)/vmlinux),$(shell command -v pahole)),,CONFIG_DEBUG_INFO_BTF_MODULES=)
-kbuild = $(MAKE) -C $(1) M=$(2) $(call no-btf,$(1)) $(3)
+# Nor can modules be signed without the kernel's key.
+no-sig = $(if $(wildcard $(1)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
+kbuild = $(MAKE) -C $(1) M=$(2) $(call no-btf,$(1)) $(call no-sig,$(1)) $(3)
 
 all: modules tools
 
