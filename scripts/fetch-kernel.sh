@@ -48,7 +48,8 @@ fk_release()
 	headers=$(fk_depends "$2" 'linux-headers-.*' | head -n 1)
 	image=${image#linux-image-}
 	image=${image%-unsigned}
-	[ "$image" = "${headers#linux-headers-}" ] && echo "$image"
+	[ -n "$image" ] && [ "$image" = "${headers#linux-headers-}" ] &&
+		echo "$image"
 }
 
 fk_packages()
