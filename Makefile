@@ -65,7 +65,8 @@ modules_install: modules
 
 # For the tests, one tree for each kernel, of links to the sources: what was
 # built beside the sources, and for which kernel, does not matter to them.
-module-src := $(shell find Kbuild Kconfig compat include drivers -name '*.[ch]' -o -name 'K*' -o -name Makefile)
+module-src := $(shell find Kbuild Kconfig compat include drivers ! -name '*.mod.c' \
+		-name '*.[ch]' -o -name 'K*' -o -name Makefile)
 
 $(BUILD)/modules/%/.built: $(module-src) | $(BUILD)/kernels/%/headers
 	@mkdir -p $(@D) && find $(@D) -xtype l -delete

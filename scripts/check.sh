@@ -49,7 +49,8 @@ check_modules()
 	tree=$check_dir/modules-$kver
 	rm -rf "$tree"
 	mkdir -p "$tree"
-	cp -r Kbuild Kconfig compat include drivers "$tree"
+	check_files Kbuild Kconfig compat include drivers |
+		xargs cp --parents -t "$tree"
 	make -s -C "build/kernels/$kver/headers" M="$PWD/$tree" W=1 C=2 \
 		CONFIG_DEBUG_INFO_BTF_MODULES= modules >"$tree/log" 2>&1 || true
 	cat "$tree/log"

@@ -434,6 +434,20 @@ def test_several_devices_in_a_guest_are_apart(pair, server, peer):
     assert others[0].state(1) == 6 and others[1].state(1) == 0
 
 
+def test_devices_on_one_intx_line_all_hear_their_doorbells(pair, server, peer):
+    a, _ = pair
+    sockets = [server(*LAYOUT) for _ in range(5)]  # the machine has 4 lines
+    others = [peer(s) for s in sockets]
+    found = [attach(a, s, f"shm{i}", msix=False) for i, s in enumerate(sockets)]
+    lines = [a.check(f"cat {device.sysfs}/irq") for device, _ in found]
+    assert len(set(lines)) < len(lines)
+    for i, (_, dev) in enumerate(found):
+        dev.enable()
+        others[i].ring(1)
+        assert dev.do("read") >= 1
+        assert dev.register(uio.INT_CONTROL) == 0
+
+
 # Whose device it is
 
 @pytest.mark.parametrize("protocol", ["0x0000", "0x4000", "0x5a5a", "0x7fff"])
