@@ -19,7 +19,7 @@ FILES = ["usr/bin/ivshmem", "usr/bin/ivshmem2-server",
          "usr/share/man/man1/ivshmem.1",
          "usr/share/man/man1/ivshmem2-server.1",
          "usr/share/man/man3/libivshmem.3"]
-MODULES = ["ivshmem.ko", "uio_ivshmem.ko"]
+MODULES = ["ivshmem.ko", "uio_ivshmem.ko", "virtio_ivshmem.ko"]
 
 
 @pytest.fixture(scope="module")
