@@ -30,7 +30,7 @@ help:
 	@echo '  modules       kernel modules, beside their sources;'
 	@echo '                KERNELDIR=dir, KVER=release, or KVER=6.1|6.12 for'
 	@echo '                Debian headers that are fetched to build/kernels'
-	@echo '  tools         server, library, command line, to build/bin and build/lib'
+	@echo '  tools         server, library, command line, back ends, to build/bin and build/lib'
 	@echo '  qemu          the device for the installed QEMU:'
 	@echo '                build/qemu-system-x86_64-ivshmem; QEMU_SRC=dir'
 	@echo '  install       modules, tools, udev rules, units, man pages;'
@@ -84,6 +84,7 @@ test-modules: $(KVERS:%=$(BUILD)/modules/%/.built)
 tools:
 	$(MAKE) -C tools/lib/ivshmem
 	$(MAKE) -C tools/ivshmem
+	$(MAKE) -C tools/virtio
 
 qemu:
 	$(MAKE) -C qemu
@@ -91,6 +92,7 @@ qemu:
 tools_install: tools
 	$(MAKE) -C tools/lib/ivshmem install
 	$(MAKE) -C tools/ivshmem install
+	$(MAKE) -C tools/virtio install
 
 install: modules_install tools_install
 

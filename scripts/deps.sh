@@ -10,7 +10,7 @@ set -eu
 
 # Modules (Debian's headers name gcc-12; BTF wants pahole) and tools
 deps_build="gcc gcc-12 make pkg-config libc6-dev bc libelf-dev libssl-dev
-pahole bison flex kmod xz-utils zstd libsystemd-dev"
+pahole bison flex kmod xz-utils zstd libsystemd-dev liburing-dev"
 
 # The device model is built against the QEMU that is installed
 deps_qemu="qemu-system-x86 dpkg-dev gcc make pkg-config python3 ninja-build
