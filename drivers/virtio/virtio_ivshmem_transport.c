@@ -1182,7 +1182,7 @@ static struct pci_driver vi_driver = {
 	.probe = vi_probe,
 	.remove = vi_remove,
 	.shutdown = vi_shutdown,
-	.driver.dev_groups = vi_groups,
+	.dev_groups = vi_groups,
 };
 
 static int __init vi_init(void)
