@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from harness import BIN, proto, qtest
+from harness import proto, qtest
 from harness.process import run, wait_for
 
 SLOT = 4
@@ -18,9 +18,6 @@ ID, MAX_PEERS, INT_CONTROL, DOORBELL, STATE = 0, 4, 8, 0xc, 0x10
 MESSAGE = 0x200000          # in RAM: where MSI-X writes of the device land
 SIZE, OUTPUT = 0x40000, 0x4000
 BASE = 0x80000000           # for base-address: beyond RAM
-
-needs_server = pytest.mark.skipif(not (BIN / "ivshmem2-server").exists(),
-                                  reason="ivshmem2-server is not built")
 
 
 def eventfd():
@@ -991,7 +988,6 @@ def test_two_machines_see_and_interrupt_each_other(world, machine):
         os.close(fd)
 
 
-@needs_server
 def test_two_machines_at_the_real_server(server, machine):
     path = server("-l", "256K", "-o", "16K", "-n", "2", "-V", "2")
     devices = []
@@ -1003,7 +999,6 @@ def test_two_machines_at_the_real_server(server, machine):
     check_pair(*devices)
 
 
-@needs_server
 def test_full_real_server_stops_the_start_of_one_more(server, machine):
     path = server("-n", "2")
     args = ["-chardev", f"socket,path={path},id=c", "-device", "ivshmem,chardev=c"]
