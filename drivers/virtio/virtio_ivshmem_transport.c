@@ -15,10 +15,8 @@
  *
  * The back end is not trusted: fields of the header are read once and bounded,
  * no wait for it lasts longer than VI_ANSWER_MS and none survives its leaving.
- * The pool (virtio_ivshmem_pool.c) trusts nothing in the section either. What
- * a split ring makes of descriptors that the peer rewrites is up to
- * virtio_ring; packed rings keep private state, so back ends should offer
- * them.
+ * The pool (virtio_ivshmem_pool.c) trusts nothing in the section either, and
+ * of a split ring virtio_ring sees a private copy (virtio_ivshmem_split.c).
  *
  * Implements Documentation/ivshmem/virtio.rst.
  */
@@ -38,9 +36,12 @@
 
 #include "compat-virtio.h"
 #include "virtio_ivshmem_pool.h"
+#include "virtio_ivshmem_split.h"
 
 /* The longest that a living back end may take to answer */
 #define VI_ANSWER_MS		5000
+/* An interrupt can get lost: look at everything that often */
+#define VI_TICK_MS		1000
 /* A driver that still waits for a living back end then is told it is dead */
 #define VI_REMOVE_MS		10000
 /* Config space of the largest device type is a fraction of this */
@@ -62,6 +63,7 @@ struct vi_vdev;
  * @peer: id of the back end
  * @life: registers and unregisters @vv
  * @death: fails what is in flight in @vv
+ * @tick: looks for what a lost interrupt would have told
  * @lock: protects @vv and the queues of @vv against each other's sleepers;
  *	never held while a virtio driver is waited for
  * @vv: the virtio device, NULL while there is none
@@ -73,6 +75,7 @@ struct vi_device {
 	u16 peer;
 	struct work_struct life;
 	struct delayed_work death;
+	struct delayed_work tick;
 	struct mutex lock; /* protects vv and its queues */
 	struct vi_vdev *vv;
 	bool refused;
@@ -92,6 +95,7 @@ struct vi_device {
  * @max_segments: what a block device may be told as seg_max
  * @transaction: one at a time, see VIRTIO_IVSHMEM
  * @queues: list of struct vi_queue; under @vi->lock, readers in interrupts RCU
+ * @creating: the queue whose ring is being allocated, under @transaction
  * @features: what the back end offers
  * @generation: of the config space, as last seen
  * @generation_changes: in a row
@@ -110,6 +114,7 @@ struct vi_vdev {
 	u32 max_segments;
 	struct mutex transaction; /* one at a time */
 	struct list_head queues;
+	struct vi_queue *creating;
 	u64 features;
 	u32 generation;
 	u32 generation_changes;
@@ -123,14 +128,22 @@ struct vi_vdev {
  * @list: in @queues of struct vi_vdev
  * @rcu: readers in interrupts may still see it
  * @vq: the virtqueue
+ * @split: the copies of its ring, if it is a split one
+ * @is_split: it is
+ * @is_polled: the driver spins on it after a notification
+ * @allocs: parts of the ring allocated so far
  * @device_vector: of the back end, rung for it
  * @vector: of ours, 0 if the queue shares vector 0
- * @name: of the interrupt
+ * @name: of the interrupt, empty if the queue has none of its own
  */
 struct vi_queue {
 	struct list_head list;
 	struct rcu_head rcu;
 	struct virtqueue *vq;
+	struct vi_split split;
+	bool is_split;
+	bool is_polled;
+	unsigned int allocs;
 	u16 device_vector;
 	u16 vector;
 	char name[48];
@@ -414,6 +427,9 @@ static u64 vi_get_features(struct virtio_device *vdev)
 	/* of the transport, and not of ours */
 	features &= ~(BIT_ULL(VIRTIO_F_NOTIFICATION_DATA) |
 		      BIT_ULL(VIRTIO_F_RING_RESET));
+	/* event indices would be in the back end's copy of a split ring only */
+	if (!(features & BIT_ULL(VIRTIO_F_RING_PACKED)))
+		features &= ~BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
 	vv->features = features;
 	/* without it the rings and buffers would not go through the pool */
 	return features | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
@@ -449,6 +465,49 @@ static const char *vi_bus_name(struct virtio_device *vdev)
 
 /* ---- queues ---- */
 
+/* Before virtio_ring looks for used buffers */
+static void vi_queue_pull(struct vi_queue *queue)
+{
+	if (queue->is_split && vi_split_pull(&queue->split))
+		vi_fail(to_vi_vdev(queue->vq->vdev), 0,
+			"back end used buffers that it was not given");
+}
+
+/*
+ * The console driver spins until its output is used, with interrupts off, and
+ * the control queue of others is spun on as well. That must end if the back
+ * end just stops, so the waiting is done here, where it has a bound; the
+ * driver finds the buffer used at once, or the queue broken.
+ */
+static bool vi_wait_used(struct vi_vdev *vv, struct vi_queue *queue)
+{
+	u64 end = ktime_get_mono_fast_ns() + (u64)VI_ANSWER_MS * NSEC_PER_MSEC;
+	unsigned int before;
+
+	if (queue->is_split) {
+		before = queue->split.used;
+		while (vi_queue_pull(queue), queue->split.used == before) {
+			if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
+				return false;
+			if (ktime_get_mono_fast_ns() > end)
+				goto late;
+			cpu_relax();
+		}
+		return true;
+	}
+	before = virtqueue_enable_cb_prepare(queue->vq);
+	while (!virtqueue_poll(queue->vq, before)) {
+		if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
+			return false;
+		if (ktime_get_mono_fast_ns() > end)
+			goto late;
+		cpu_relax();
+	}
+	return true;
+late:
+	return !vi_fail(vv, -ETIMEDOUT, "back end does not take what it is sent");
+}
+
 /*
  * False breaks the queue: a driver that spins on it with interrupts off must
  * not wait for a dead back end.
@@ -460,14 +519,17 @@ static bool vi_notify(struct virtqueue *vq)
 
 	if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
 		return false;
+	if (queue->is_split)
+		vi_split_push(&queue->split);
 	ivshmem_doorbell(vv->vi->ivd, vv->vi->peer, queue->device_vector);
-	return true;
+	return !queue->is_polled || vi_wait_used(vv, queue);
 }
 
 static irqreturn_t vi_queue_interrupt(int irq, void *data)
 {
 	struct vi_queue *queue = data;
 
+	vi_queue_pull(queue);
 	return vring_interrupt(irq, queue->vq);
 }
 
@@ -480,7 +542,7 @@ static irqreturn_t vi_all_queues_interrupt(int irq, void *data)
 	virt_mb(); /* a used buffer after that sets it again */
 	rcu_read_lock();
 	list_for_each_entry_rcu(queue, &vv->queues, list)
-		vring_interrupt(irq, queue->vq);
+		vi_queue_interrupt(irq, queue);
 	rcu_read_unlock();
 	return IRQ_HANDLED;
 }
@@ -563,6 +625,38 @@ static void vi_del_queue(struct vi_vdev *vv, struct vi_queue *queue)
 	kfree(queue);
 }
 
+/*
+ * Drivers spin on queues without a callback, and the console on all of its
+ * output queues, which are the odd ones.
+ */
+static bool vi_queue_is_polled(const struct vi_vdev *vv, unsigned int index,
+			       const struct virtqueue_info *info)
+{
+	return !info->callback ||
+	       (vv->vdev.id.device == VIRTIO_ID_CONSOLE && index % 2);
+}
+
+static struct virtqueue *vi_create_ring(struct vi_vdev *vv,
+					struct vi_queue *queue,
+					unsigned int index, unsigned int num,
+					const struct virtqueue_info *info)
+{
+	struct virtqueue *vq;
+
+	queue->is_split = !__virtio_test_bit(&vv->vdev, VIRTIO_F_RING_PACKED);
+	queue->is_polled = vi_queue_is_polled(vv, index, info);
+	vv->creating = queue;
+	vq = vring_create_virtqueue(index, num, SMP_CACHE_BYTES, &vv->vdev, true,
+				    true, info->ctx, vi_notify, info->callback,
+				    info->name);
+	vv->creating = NULL;
+	if (vq && queue->is_split)
+		vi_split_init(&queue->split, vq,
+			      (u8 *)vv->header + virtqueue_get_desc_addr(vq),
+			      SMP_CACHE_BYTES);
+	return vq;
+}
+
 static int vi_add_queue(struct vi_vdev *vv, unsigned int index,
 			const struct virtqueue_info *info, unsigned int limit,
 			u16 vector, struct vi_queue **result)
@@ -578,10 +672,7 @@ static int vi_add_queue(struct vi_vdev *vv, unsigned int index,
 	if (err)
 		goto err_free_queue;
 	err = -ENOMEM;
-	queue->vq = vring_create_virtqueue(index, min_t(u32, size, limit),
-					   SMP_CACHE_BYTES, &vv->vdev, true, true,
-					   info->ctx, vi_notify, info->callback,
-					   info->name);
+	queue->vq = vi_create_ring(vv, queue, index, min_t(u32, size, limit), info);
 	if (!queue->vq)
 		goto err_free_queue;
 	queue->vq->num_max = size;
@@ -783,16 +874,42 @@ static void vi_sync_for_device(union virtio_map map, dma_addr_t addr,
 	vi_pool_sync(vi_map_vdev(map)->pool, addr, size, false);
 }
 
+/*
+ * Split rings get private memory, see virtio_ivshmem_split.c. So does the
+ * third part of a packed ring that is spun on, in which the back end says
+ * whether it wants notifications: without one nobody would bound the spin.
+ */
+static bool vi_ring_is_private(const struct vi_queue *queue)
+{
+	return queue->is_split || (queue->is_polled && queue->allocs == 3);
+}
+
 static void *vi_map_alloc(union virtio_map map, size_t size, dma_addr_t *addr,
 			  gfp_t gfp)
 {
-	return vi_pool_alloc(vi_map_vdev(map)->pool, size, addr);
+	struct vi_vdev *vv = vi_map_vdev(map);
+	void *shared = vi_pool_alloc(vv->pool, size, addr);
+	void *private;
+
+	if (!shared || !vv->creating)
+		return shared;
+	vv->creating->allocs++;
+	if (!vi_ring_is_private(vv->creating))
+		return shared;
+	private = kvzalloc(size, GFP_KERNEL);
+	if (!private)
+		vi_pool_free(vv->pool, *addr);
+	return private;
 }
 
 static void vi_map_free(union virtio_map map, size_t size, void *vaddr,
 			dma_addr_t addr, unsigned long attrs)
 {
-	vi_pool_free(vi_map_vdev(map)->pool, addr);
+	struct vi_vdev *vv = vi_map_vdev(map);
+
+	if (vaddr != (u8 *)vv->header + addr)
+		kvfree(vaddr);
+	vi_pool_free(vv->pool, addr);
 }
 
 static bool vi_need_sync(union virtio_map map, dma_addr_t addr)
@@ -1053,6 +1170,29 @@ static irqreturn_t vi_config_interrupt(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
+/*
+ * The device drops what comes while a vector is masked, as it is while its
+ * affinity changes, and a pulse on INTx is lost if the last one was not yet
+ * acknowledged.
+ */
+static void vi_tick_work(struct work_struct *work)
+{
+	struct vi_device *vi = container_of(to_delayed_work(work),
+					    struct vi_device, tick);
+	unsigned long flags;
+	struct vi_vdev *vv;
+
+	local_irq_save(flags);
+	vi_config_interrupt(0, vi);
+	rcu_read_lock();
+	vv = READ_ONCE(vi->vv);
+	if (vv)
+		vi_all_queues_interrupt(0, vv);
+	rcu_read_unlock();
+	local_irq_restore(flags);
+	queue_delayed_work(vi_workqueue, &vi->tick, msecs_to_jiffies(VI_TICK_MS));
+}
+
 /* ---- statistics, in the PCI device's directory in sysfs ---- */
 
 static ssize_t vi_show_stat(struct device *dev, size_t offset, char *buf)
@@ -1125,6 +1265,7 @@ static int vi_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	mutex_init(&vi->lock);
 	INIT_WORK(&vi->life, vi_life_work);
 	INIT_DELAYED_WORK(&vi->death, vi_death_work);
+	INIT_DELAYED_WORK(&vi->tick, vi_tick_work);
 
 	vi->ivd = ivshmem_enable(pdev);
 	if (IS_ERR(vi->ivd))
@@ -1143,7 +1284,7 @@ static int vi_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 
 	pci_set_drvdata(pdev, vi);
 	ivshmem_int_enable(vi->ivd, true);
-	queue_work(vi_workqueue, &vi->life);
+	queue_delayed_work(vi_workqueue, &vi->tick, 0);
 	return 0;
 }
 
@@ -1151,6 +1292,7 @@ static void vi_remove(struct pci_dev *pdev)
 {
 	struct vi_device *vi = pci_get_drvdata(pdev);
 
+	cancel_delayed_work_sync(&vi->tick);
 	WRITE_ONCE(vi->removing, true);
 	queue_delayed_work(vi_workqueue, &vi->death,
 			   msecs_to_jiffies(VI_REMOVE_MS));

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The two copies of a split ring: the one that virtio_ring works on is
+ * private, the one that the back end sees lies in the section.
+ */
+#ifndef _VIRTIO_IVSHMEM_SPLIT_H
+#define _VIRTIO_IVSHMEM_SPLIT_H
+
+#include <linux/spinlock.h>
+#include <linux/virtio.h>
+#include <uapi/linux/virtio_ring.h>
+
+/**
+ * struct vi_split - a split ring in two copies
+ * @lock: protects the rest; taken in interrupts
+ * @own: what virtio_ring works on
+ * @shared: what the back end sees
+ * @avail: index up to which @shared has the buffers of @own
+ * @used: index up to which @own has the used buffers of @shared
+ */
+struct vi_split {
+	spinlock_t lock; /* protects the indices and who copies */
+	struct vring own;
+	struct vring shared;
+	u16 avail;
+	u16 used;
+};
+
+void vi_split_init(struct vi_split *split, struct virtqueue *vq, void *shared,
+		   unsigned int align);
+void vi_split_push(struct vi_split *split);
+int vi_split_pull(struct vi_split *split);
+
+#endif /* _VIRTIO_IVSHMEM_SPLIT_H */
