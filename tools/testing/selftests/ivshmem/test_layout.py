@@ -9,8 +9,9 @@ from harness.process import run
 
 def layout_cases():
     run(["make", "-s", "-C", ROOT / "tools/testing/layout"], check=True)
-    lines = run([BIN / "layout-test"]).stdout.splitlines()
-    return [line.split(": ", 1) for line in lines]
+    result = run([BIN / "layout-test"])
+    assert result.stdout, result.stderr
+    return [line.split(": ", 1) for line in result.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("verdict,case", layout_cases(),
