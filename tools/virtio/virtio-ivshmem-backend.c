@@ -53,10 +53,12 @@ enum vib_phase { VIB_WAIT_RESET, VIB_WAIT_READY, VIB_SERVE, VIB_LEAVE };
 /**
  * struct vib_watch - a descriptor of the device
  * @fd: -1 = free
- * @ready: see vib_watch()
+ * @events: see vib_watch()
+ * @ready: likewise
  */
 struct vib_watch {
 	int fd;
+	uint32_t events;
 	void (*ready)(void *opaque, uint32_t events);
 };
 
@@ -738,6 +740,7 @@ int vib_run(struct vib_device *dev)
 	struct epoll_event events[VIB_MAX_EVENTS];
 	int i, n;
 
+	vib_set_phase(dev, VIB_WAIT_RESET);
 	vib_events(dev);
 	for (;;) {
 		vib_round(dev);
@@ -758,18 +761,27 @@ int vib_watch(struct vib_device *dev, int fd, uint32_t events,
 	      void (*ready)(void *opaque, uint32_t ready_events))
 {
 	struct epoll_event event = { .events = events, .data.fd = fd };
-	struct vib_watch *watch = vib_find_watch(dev, fd);
-	int op = watch ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+	struct vib_watch *watch = vib_find_watch(dev, -1);
 
 	if (!watch)
-		watch = vib_find_watch(dev, -1);
-	if (!watch)
 		return vib_fail(ENOSPC, "too many descriptors to watch");
-	if (epoll_ctl(dev->epoll, op, fd, &event))
+	if (epoll_ctl(dev->epoll, EPOLL_CTL_ADD, fd, &event))
 		return vib_fail(errno, "epoll: %s", strerror(errno));
 	watch->fd = fd;
+	watch->events = events;
 	watch->ready = ready;
 	return 0;
+}
+
+void vib_rewatch(struct vib_device *dev, int fd, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.fd = fd };
+	struct vib_watch *watch = fd < 0 ? NULL : vib_find_watch(dev, fd);
+
+	if (!watch || watch->events == events)
+		return;
+	watch->events = events;
+	epoll_ctl(dev->epoll, EPOLL_CTL_MOD, fd, &event);
 }
 
 void vib_unwatch(struct vib_device *dev, int fd)

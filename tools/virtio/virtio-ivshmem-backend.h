@@ -159,13 +159,16 @@ const char *vib_error(void);
  * vib_watch() - have a function called when a descriptor is ready
  * @dev: from vib_open()
  * @fd: the descriptor
- * @events: EPOLLIN, EPOLLOUT; 0 = errors only. Replaces an earlier watch
+ * @events: EPOLLIN, EPOLLOUT; 0 = errors only
  * @ready: called with the events that came
  *
  * Return: 0, or -errno of epoll_ctl(2): -EPERM for a regular file.
  */
 int vib_watch(struct vib_device *dev, int fd, uint32_t events,
 	      void (*ready)(void *opaque, uint32_t events));
+
+/* vib_rewatch() - other events of a descriptor that is watched, or nothing */
+void vib_rewatch(struct vib_device *dev, int fd, uint32_t events);
 
 /* vib_unwatch() - end the watch, before the descriptor is closed */
 void vib_unwatch(struct vib_device *dev, int fd);

@@ -36,6 +36,8 @@
 
 #define BLOCK_FEATURE(bit)	(1ULL << (bit))
 #define BLOCK_CONFIG(field)	offsetof(struct virtio_blk_config, field)
+/* What follows is of features that are not offered */
+#define BLOCK_CONFIG_BYTES	(BLOCK_CONFIG(unused1) + 3)
 
 static const char block_usage[] =
 "Usage: virtio-ivshmem-block [options] DEVICE IMAGE\n"
@@ -477,7 +479,7 @@ static void block_get_config(void *opaque, void *data)
 	config.max_write_zeroes_sectors = htole32(BLOCK_MAX_RANGE_SECTORS);
 	config.max_write_zeroes_seg = htole32(BLOCK_MAX_RANGES);
 	config.write_zeroes_may_unmap = 1;
-	memcpy(data, &config, sizeof(config));
+	memcpy(data, &config, BLOCK_CONFIG_BYTES);
 }
 
 static void block_set_config(void *opaque, size_t offset, const void *data,
@@ -573,7 +575,7 @@ static int block_run(struct block *block, const char *device,
 		.id = VIRTIO_ID_BLOCK,
 		.queues = block->queues,
 		.features = block_features(block),
-		.config_bytes = sizeof(struct virtio_blk_config),
+		.config_bytes = BLOCK_CONFIG_BYTES,
 		.get_config = block_get_config,
 		.set_config = block_set_config,
 		.started = block_started,
