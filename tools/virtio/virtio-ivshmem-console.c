@@ -92,6 +92,7 @@ struct console_fifo {
  * @in_unwatched: input cannot be waited for, it is always there: a file,
  *	or what is left when the other side has closed
  * @in_ended: there is no more
+ * @told: the driver was told the size of the window
  * @cols: of the window, 0 = unknown
  * @rows: likewise
  * @failed: the exit code
@@ -115,6 +116,7 @@ struct console {
 	bool escaped;
 	bool in_unwatched;
 	bool in_ended;
+	bool told;
 	uint16_t cols;
 	uint16_t rows;
 	bool failed;
@@ -210,9 +212,21 @@ static void console_drop(struct console *c, struct vib_element *element)
 	}
 }
 
+/*
+ * Linux looks at the size only when it changes, and has a terminal to resize
+ * only after it has told us to be ready: when it writes it has.
+ */
+static void console_tell_window(struct console *c)
+{
+	if (!c->told && vib_has_feature(c->dev, VIRTIO_CONSOLE_F_SIZE))
+		vib_config_changed(c->dev);
+	c->told = true;
+}
+
 /* True if it is done with */
 static bool console_use(struct console *c, struct vib_element *element)
 {
+	console_tell_window(c);
 	console_take(c, element);
 	if (element->out_num && c->stalled)
 		console_drop(c, element);
@@ -519,6 +533,14 @@ static void console_set_config(void *opaque, size_t offset, const void *data,
 	console_output(c);
 }
 
+static void console_started(void *opaque, uint64_t features)
+{
+	struct console *c = opaque;
+
+	(void)features;
+	c->told = false;
+}
+
 static void console_window(void *opaque, uint32_t events)
 {
 	struct console *c = opaque;
@@ -602,6 +624,7 @@ static int console_run(struct console *c, const char *device,
 		.config_bytes = sizeof(struct virtio_console_config),
 		.get_config = console_get_config,
 		.set_config = console_set_config,
+		.started = console_started,
 		.process = console_process,
 	};
 	int ret;

@@ -1240,6 +1240,15 @@ def test_window_size_can_be_given(console):
     assert con.front.config(0, "<HH") == (80, 25)
 
 
+def test_window_size_is_told_with_the_first_output(console):
+    """When Linux is ready to resize its terminal, and not at each output."""
+    _, con = console("--size=80x25", **PIPES)
+    for told in 1, 0, 0:
+        con.front.put(CONFIG_EVENT, "<B", 0)
+        con.write(b"x")
+        assert con.front.get(CONFIG_EVENT, "<B") == told
+
+
 def test_no_window_is_no_size(console):
     _, con = console(**PIPES)
     assert not con.front.features & 1
@@ -1282,7 +1291,6 @@ def test_clients_of_the_socket_one_after_the_other(console, connect, tmp_path):
     con.write(b"nobody hears this")
     for i in range(5):
         sock = connect(path)
-        back.said("client has connected\n" * 0 + "client has connected")
         wait_for(lambda: back.log().count("client has connected") == i + 1,
                  what="client is taken")
         con.write(b"out")
