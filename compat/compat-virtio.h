@@ -13,6 +13,10 @@
 #define VIRTIO_F_NOTIFICATION_DATA 38
 #endif
 
+#ifndef VIRTIO_F_IN_ORDER		/* < 6.12 */
+#define VIRTIO_F_IN_ORDER 35
+#endif
+
 #ifdef COMPAT_HAS_VIRTIO_MAP_OPS
 
 #define VIRTIO_MAP_OPS(ops)						\

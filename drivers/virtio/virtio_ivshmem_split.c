@@ -2,12 +2,12 @@
 /*
  * Split rings of a peer that is not trusted. virtio_ring reads descriptors of
  * a split ring back when it frees them, follows their chain and has BUG_ON()
- * for a sum that does not come out; so it gets a ring in private memory, and
- * what the peer has to see is copied to the section when it is notified, what
- * the peer answers is copied back when it interrupts. Packed rings need none
- * of this: virtio_ring keeps their state in private memory itself.
+ * for a sum that does not come out; so it gets a ring in private memory. What
+ * the peer has to see is copied to the section when it is notified, what the
+ * peer answers is copied back when it interrupts.
  *
- * Without event indices: both sides always notify.
+ * virtio_ring always notifies and always wants interrupts; whether the peer is
+ * really rung, and when it interrupts, is settled here.
  */
 #include <linux/errno.h>
 
@@ -38,58 +38,91 @@ static void vi_split_push_chain(struct vi_split *split, u16 head)
 	} while (vi_split_get16(&desc->flags) & VRING_DESC_F_NEXT && ++n <= mask);
 }
 
+/* Whether the back end wants to hear of the buffers from @old to @new */
+static bool vi_split_wants_notify(const struct vi_split *split, u16 old, u16 new)
+{
+	const struct vring *shared = &split->shared;
+
+	if (!split->event_idx)
+		return !(vi_split_get16(&shared->used->flags) &
+			 VRING_USED_F_NO_NOTIFY);
+	return vring_need_event(vi_split_get16(&vring_avail_event(shared)),
+				new, old);
+}
+
 /**
  * vi_split_push() - show the back end what became available
  * @split: the ring
  *
  * Any context.
+ *
+ * Return: whether it has to be notified.
  */
-void vi_split_push(struct vi_split *split)
+bool vi_split_push(struct vi_split *split)
 {
 	const u16 mask = split->own.num - 1;
 	unsigned long flags;
 	__virtio16 head;
-	u16 end;
+	bool notify;
+	u16 old, new;
 
 	spin_lock_irqsave(&split->lock, flags);
-	end = vi_split_get16(&split->own.avail->idx);
+	old = split->avail;
+	new = vi_split_get16(&split->own.avail->idx);
 	smp_rmb(); /* the ring up to the index; virtio_ring wrote it before */
-	for (; split->avail != end; split->avail++) {
+	for (; split->avail != new; split->avail++) {
 		head = split->own.avail->ring[split->avail & mask];
 		vi_split_push_chain(split, vi_split_get16(&head));
 		WRITE_ONCE(split->shared.avail->ring[split->avail & mask], head);
 	}
 	virt_wmb(); /* descriptors and ring before the index, for the back end */
-	vi_split_put16(&split->shared.avail->idx, end);
-	virt_mb(); /* the index before its flags are read and it is notified */
+	vi_split_put16(&split->shared.avail->idx, new);
+	virt_mb(); /* the index before the back end's wish; it does the reverse */
+	notify = old != new && vi_split_wants_notify(split, old, new);
 	spin_unlock_irqrestore(&split->lock, flags);
+	return notify;
+}
+
+/* Returns false at an index that the back end cannot have reached */
+static bool vi_split_pull_to(struct vi_split *split, u16 end)
+{
+	const u16 mask = split->own.num - 1;
+
+	if ((u16)(end - split->used) > (u16)(split->avail - split->used))
+		return false;
+	virt_rmb(); /* the ring after the index that says it is written */
+	for (; split->used != end; split->used++)
+		split->own.used->ring[split->used & mask] =
+			split->shared.used->ring[split->used & mask];
+	smp_wmb(); /* the ring before the index; virtio_ring reads it after */
+	vi_split_put16(&split->own.used->idx, end);
+	return true;
 }
 
 /**
  * vi_split_pull() - take over what the back end has used
  * @split: the ring
  *
- * Any context.
+ * Any context. Ends when nothing is left that the back end could use.
  *
  * Return: 0, -EPROTO if the back end used more than it was given.
  */
 int vi_split_pull(struct vi_split *split)
 {
-	const u16 mask = split->own.num - 1;
 	unsigned long flags;
 	int err = 0;
 	u16 end;
 
 	spin_lock_irqsave(&split->lock, flags);
-	end = vi_split_get16(&split->shared.used->idx);
-	virt_rmb(); /* the ring after the index that says it is written */
-	if ((u16)(end - split->used) > (u16)(split->avail - split->used))
-		err = -EPROTO;
-	for (; !err && split->used != end; split->used++)
-		split->own.used->ring[split->used & mask] =
-			split->shared.used->ring[split->used & mask];
-	smp_wmb(); /* the ring before the index; virtio_ring reads it after */
-	vi_split_put16(&split->own.used->idx, split->used);
+	do {
+		end = vi_split_get16(&split->shared.used->idx);
+		if (!vi_split_pull_to(split, end)) {
+			err = -EPROTO;
+			break;
+		}
+		vi_split_put16(&vring_used_event(&split->shared), end);
+		virt_mb(); /* the wish for an interrupt before another look */
+	} while (end != vi_split_get16(&split->shared.used->idx));
 	spin_unlock_irqrestore(&split->lock, flags);
 	return err;
 }
@@ -100,13 +133,15 @@ int vi_split_pull(struct vi_split *split)
  * @vq: made by virtio_ring in private memory
  * @shared: the ring's place in the section, zeroed
  * @align: of the used ring, as @vq was made with
+ * @event_idx: negotiated with the back end
  */
 void vi_split_init(struct vi_split *split, struct virtqueue *vq, void *shared,
-		   unsigned int align)
+		   unsigned int align, bool event_idx)
 {
 	spin_lock_init(&split->lock);
 	split->own = *virtqueue_get_vring(vq);
 	vring_init(&split->shared, split->own.num, shared, align);
 	split->avail = 0;
 	split->used = 0;
+	split->event_idx = event_idx;
 }

@@ -17,6 +17,8 @@
  * @shared: what the back end sees
  * @avail: index up to which @shared has the buffers of @own
  * @used: index up to which @own has the used buffers of @shared
+ * @event_idx: the back end negotiated VIRTIO_RING_F_EVENT_IDX; virtio_ring
+ *	knows nothing of it
  */
 struct vi_split {
 	spinlock_t lock; /* protects the indices and who copies */
@@ -24,11 +26,12 @@ struct vi_split {
 	struct vring shared;
 	u16 avail;
 	u16 used;
+	bool event_idx;
 };
 
 void vi_split_init(struct vi_split *split, struct virtqueue *vq, void *shared,
-		   unsigned int align);
-void vi_split_push(struct vi_split *split);
+		   unsigned int align, bool event_idx);
+bool vi_split_push(struct vi_split *split);
 int vi_split_pull(struct vi_split *split);
 
 #endif /* _VIRTIO_IVSHMEM_SPLIT_H */

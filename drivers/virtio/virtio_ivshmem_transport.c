@@ -16,7 +16,7 @@
  * The back end is not trusted: fields of the header are read once and bounded,
  * no wait for it lasts longer than VI_ANSWER_MS and none survives its leaving.
  * The pool (virtio_ivshmem_pool.c) trusts nothing in the section either, and
- * of a split ring virtio_ring sees a private copy (virtio_ivshmem_split.c).
+ * virtio_ring sees a private copy of its rings (virtio_ivshmem_split.c).
  *
  * Implements Documentation/ivshmem/virtio.rst.
  */
@@ -52,6 +52,17 @@
 #define VI_MAX_GENERATIONS	1000
 /* Half of the pool takes the extras of a block request and one page */
 #define VI_MIN_SECTION		(10 * PAGE_SIZE)
+
+/*
+ * Of the transport and not of ours, or not with private copies of the rings.
+ * And no packed rings: where the pool is full, virtio_ring fails a request on
+ * them with -EIO, which drivers take for an I/O error, not with -ENOMEM, after
+ * which they try again; up to 6.12.y it also leaves descriptors behind that
+ * the back end takes for available.
+ */
+#define VI_HIDDEN_FEATURES						\
+	(BIT_ULL(VIRTIO_F_NOTIFICATION_DATA) | BIT_ULL(VIRTIO_F_RING_RESET) | \
+	 BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER))
 
 #define VI_OFFSET(field)	offsetof(struct virtio_ivshmem_header, field)
 
@@ -95,8 +106,8 @@ struct vi_device {
  * @max_segments: what a block device may be told as seg_max
  * @transaction: one at a time, see VIRTIO_IVSHMEM
  * @queues: list of struct vi_queue; under @vi->lock, readers in interrupts RCU
- * @creating: the queue whose ring is being allocated, under @transaction
- * @features: what the back end offers
+ * @creating: a ring is being allocated, under @transaction
+ * @features: what the back end offers, later what is negotiated with it
  * @generation: of the config space, as last seen
  * @generation_changes: in a row
  * @status: device_status as last set
@@ -114,11 +125,11 @@ struct vi_vdev {
 	u32 max_segments;
 	struct mutex transaction; /* one at a time */
 	struct list_head queues;
-	struct vi_queue *creating;
 	u64 features;
 	u32 generation;
 	u32 generation_changes;
 	u8 status;
+	bool creating;
 	bool shared_vector;
 	bool dead;
 };
@@ -128,10 +139,8 @@ struct vi_vdev {
  * @list: in @queues of struct vi_vdev
  * @rcu: readers in interrupts may still see it
  * @vq: the virtqueue
- * @split: the copies of its ring, if it is a split one
- * @is_split: it is
+ * @split: the copies of its ring
  * @is_polled: the driver spins on it after a notification
- * @allocs: parts of the ring allocated so far
  * @device_vector: of the back end, rung for it
  * @vector: of ours, 0 if the queue shares vector 0
  * @name: of the interrupt, empty if the queue has none of its own
@@ -141,9 +150,7 @@ struct vi_queue {
 	struct rcu_head rcu;
 	struct virtqueue *vq;
 	struct vi_split split;
-	bool is_split;
 	bool is_polled;
-	unsigned int allocs;
 	u16 device_vector;
 	u16 vector;
 	char name[48];
@@ -424,29 +431,17 @@ static u64 vi_get_features(struct virtio_device *vdev)
 		vi_read_features(vv, 1, &features);
 	mutex_unlock(&vv->transaction);
 
-	/* of the transport, and not of ours */
-	features &= ~(BIT_ULL(VIRTIO_F_NOTIFICATION_DATA) |
-		      BIT_ULL(VIRTIO_F_RING_RESET));
-	/* event indices would be in the back end's copy of a split ring only */
-	if (!(features & BIT_ULL(VIRTIO_F_RING_PACKED)))
-		features &= ~BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
-	vv->features = features;
+	vv->features = features & ~VI_HIDDEN_FEATURES;
 	/* without it the rings and buffers would not go through the pool */
-	return features | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
+	return (vv->features & ~BIT_ULL(VIRTIO_RING_F_EVENT_IDX)) |
+	       BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
 }
 
-static int vi_finalize_features(struct virtio_device *vdev)
+static int vi_write_features(struct vi_vdev *vv, u64 features)
 {
-	struct vi_vdev *vv = to_vi_vdev(vdev);
-	u64 features;
 	u32 half;
 	int err = 0;
 
-	vring_transport_features(vdev);
-	if (!__virtio_test_bit(vdev, VIRTIO_F_VERSION_1))
-		return vi_fail(vv, -EINVAL, "back end lacks VIRTIO_F_VERSION_1");
-
-	features = vdev->features & vv->features;
 	mutex_lock(&vv->transaction);
 	for (half = 0; half < 2 && !err; half++) {
 		err = vi_write32(vv, VI_OFFSET(driver_features_sel), half);
@@ -456,6 +451,17 @@ static int vi_finalize_features(struct virtio_device *vdev)
 	}
 	mutex_unlock(&vv->transaction);
 	return err;
+}
+
+static int vi_finalize_features(struct virtio_device *vdev)
+{
+	struct vi_vdev *vv = to_vi_vdev(vdev);
+
+	vring_transport_features(vdev);
+	if (!__virtio_test_bit(vdev, VIRTIO_F_VERSION_1))
+		return vi_fail(vv, -EINVAL, "back end lacks VIRTIO_F_VERSION_1");
+	vv->features &= vdev->features | BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
+	return vi_write_features(vv, vv->features);
 }
 
 static const char *vi_bus_name(struct virtio_device *vdev)
@@ -468,7 +474,7 @@ static const char *vi_bus_name(struct virtio_device *vdev)
 /* Before virtio_ring looks for used buffers */
 static void vi_queue_pull(struct vi_queue *queue)
 {
-	if (queue->is_split && vi_split_pull(&queue->split))
+	if (vi_split_pull(&queue->split))
 		vi_fail(to_vi_vdev(queue->vq->vdev), 0,
 			"back end used buffers that it was not given");
 }
@@ -482,30 +488,18 @@ static void vi_queue_pull(struct vi_queue *queue)
 static bool vi_wait_used(struct vi_vdev *vv, struct vi_queue *queue)
 {
 	u64 end = ktime_get_mono_fast_ns() + (u64)VI_ANSWER_MS * NSEC_PER_MSEC;
-	unsigned int before;
 
-	if (queue->is_split) {
-		before = queue->split.used;
-		while (vi_queue_pull(queue), queue->split.used == before) {
-			if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
-				return false;
-			if (ktime_get_mono_fast_ns() > end)
-				goto late;
-			cpu_relax();
-		}
-		return true;
-	}
-	before = virtqueue_enable_cb_prepare(queue->vq);
-	while (!virtqueue_poll(queue->vq, before)) {
+	for (;;) {
+		vi_queue_pull(queue);
+		if (READ_ONCE(queue->split.used) == READ_ONCE(queue->split.avail))
+			return true;
 		if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
 			return false;
 		if (ktime_get_mono_fast_ns() > end)
-			goto late;
+			return !vi_fail(vv, -ETIMEDOUT,
+					"back end does not take what it is sent");
 		cpu_relax();
 	}
-	return true;
-late:
-	return !vi_fail(vv, -ETIMEDOUT, "back end does not take what it is sent");
 }
 
 /*
@@ -519,9 +513,8 @@ static bool vi_notify(struct virtqueue *vq)
 
 	if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
 		return false;
-	if (queue->is_split)
-		vi_split_push(&queue->split);
-	ivshmem_doorbell(vv->vi->ivd, vv->vi->peer, queue->device_vector);
+	if (vi_split_push(&queue->split))
+		ivshmem_doorbell(vv->vi->ivd, vv->vi->peer, queue->device_vector);
 	return !queue->is_polled || vi_wait_used(vv, queue);
 }
 
@@ -643,17 +636,17 @@ static struct virtqueue *vi_create_ring(struct vi_vdev *vv,
 {
 	struct virtqueue *vq;
 
-	queue->is_split = !__virtio_test_bit(&vv->vdev, VIRTIO_F_RING_PACKED);
 	queue->is_polled = vi_queue_is_polled(vv, index, info);
-	vv->creating = queue;
+	vv->creating = true;
 	vq = vring_create_virtqueue(index, num, SMP_CACHE_BYTES, &vv->vdev, true,
 				    true, info->ctx, vi_notify, info->callback,
 				    info->name);
-	vv->creating = NULL;
-	if (vq && queue->is_split)
+	vv->creating = false;
+	if (vq)
 		vi_split_init(&queue->split, vq,
 			      (u8 *)vv->header + virtqueue_get_desc_addr(vq),
-			      SMP_CACHE_BYTES);
+			      SMP_CACHE_BYTES,
+			      vv->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX));
 	return vq;
 }
 
@@ -874,16 +867,7 @@ static void vi_sync_for_device(union virtio_map map, dma_addr_t addr,
 	vi_pool_sync(vi_map_vdev(map)->pool, addr, size, false);
 }
 
-/*
- * Split rings get private memory, see virtio_ivshmem_split.c. So does the
- * third part of a packed ring that is spun on, in which the back end says
- * whether it wants notifications: without one nobody would bound the spin.
- */
-static bool vi_ring_is_private(const struct vi_queue *queue)
-{
-	return queue->is_split || (queue->is_polled && queue->allocs == 3);
-}
-
+/* Rings get private memory too, see virtio_ivshmem_split.c */
 static void *vi_map_alloc(union virtio_map map, size_t size, dma_addr_t *addr,
 			  gfp_t gfp)
 {
@@ -892,9 +876,6 @@ static void *vi_map_alloc(union virtio_map map, size_t size, dma_addr_t *addr,
 	void *private;
 
 	if (!shared || !vv->creating)
-		return shared;
-	vv->creating->allocs++;
-	if (!vi_ring_is_private(vv->creating))
 		return shared;
 	private = kvzalloc(size, GFP_KERNEL);
 	if (!private)

@@ -20,7 +20,15 @@ from harness.process import listens, reap, spawn, wait_for
 from harness.uio import device_node
 
 SERVER = ["ivshmem2-server", "-F", "-l", "1M", "-o", "256K", "-V", "2"]
+# The first at a virtio link is the back end
+VIRTIO_SERVER = ["ivshmem2-server", "-F", "-l", "4M", "-V", "3", "-P"]
+BLOCK, CONSOLE = "0x8002", "0x8003"
 KERNELS = {"a": "6.1", "b": "6.12"}
+MODULES = {"a": ["uio_ivshmem", "virtio_ivshmem", "virtio_blk", "virtio_console",
+                 "ext4", "crc32c_generic"],
+           "b": ["uio_ivshmem"]}
+PROGRAMS = {"a": ["/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck"],
+            "b": [BIN / "virtio-ivshmem-block", BIN / "virtio-ivshmem-console"]}
 GREETING = "hello, neighbour"
 SHOWN_STATE = 42
 
@@ -151,6 +159,50 @@ def show_states(a, b):
     return watch
 
 
+def show_disk(a, b, node):
+    step("Guest b serves a disk to guest a, from a process without privileges")
+    command = f"virtio-ivshmem-block {node} /tmp/disk"
+    b.guest.check("truncate -s 32M /tmp/disk && chown nobody /tmp/disk")
+    back_end = b.start(command)
+    a.guest.wait_for("test -b /dev/vda")
+    a.guest.check("mkdir -p /mnt")
+    a.run("mkfs.ext4 -q /dev/vda && mount /dev/vda /mnt && df -h /mnt | tail -n 1",
+          "/dev/vda", user="root")
+    a.run("dd if=/dev/urandom of=/mnt/file bs=1M count=8 2> /dev/null && sync && md5sum /mnt/file",
+          "^[0-9a-f]{32} ", user="root")
+    before = a.guest.check("md5sum /mnt/file")
+
+    step("The back end is killed under I/O and comes back; the file system is fine")
+    load = a.start("sh -c 'while cat /dev/vda; do :; done > /dev/null'", user="root")
+    b.prompt("nobody", "kill -9 %1")
+    back_end.kill(9)
+    show(load.wait().err)
+    a.guest.check("umount /mnt")
+    a.guest.wait_for("! test -b /dev/vda")
+    b.start(command)
+    a.guest.wait_for("test -b /dev/vda")
+    a.run("e2fsck -p /dev/vda && e2fsck -fn /dev/vda 2>&1 | tail -n 1", "vda: .* files",
+          user="root")
+    a.run("mount /dev/vda /mnt && md5sum /mnt/file", f"^{before}$", user="root")
+    a.guest.check("umount /mnt")
+
+
+def show_console(a, b, node):
+    step("A shell of guest a on /dev/hvc0, used in guest b")
+    command = f"virtio-ivshmem-console -e none {node}"
+    b.prompt("nobody", command)
+    console = b.guest.popen(f"exec {command}", "nobody", ["ivshmem"])
+    a.guest.wait_for("test -c /dev/hvc0")
+    shell = a.start("setsid sh -c 'exec sh -i < /dev/hvc0 > /dev/hvc0 2>&1'",
+                    user="root")
+    console.wait_output("#")
+    console.write("echo this is $(uname -r)\n")
+    await_line(console, f"^this is {re.escape(a.guest.kver)}")
+    shell.kill()
+    console.kill(15)
+    console.wait()
+
+
 def show_death(a, b, watch):
     step(f"Guest a dies: kill -9 {a.guest.process.pid}; its neighbour notices")
     a.guest.kill()
@@ -159,11 +211,13 @@ def show_death(a, b, watch):
         screen.guest.assert_clean()
 
 
-def start_server(stack, directory):
-    socket = pathlib.Path(directory, "socket")
-    log = pathlib.Path(directory, "log")
+def start_server(stack, directory, command):
+    print(f"host$ {' '.join(command)} &")
+    directory = pathlib.Path(tempfile.mkdtemp(dir=directory))
+    socket = directory / "socket"
+    log = directory / "log"
     with open(log, "w") as stderr:
-        server = spawn([BIN / SERVER[0], *SERVER[1:], "-S", socket], stderr=stderr)
+        server = spawn([BIN / command[0], *command[1:], "-S", socket], stderr=stderr)
     stack.callback(reap, server)
     wait_for(lambda: listens(socket) or server.poll() is not None, what="server")
     if server.poll() is not None:
@@ -172,8 +226,8 @@ def start_server(stack, directory):
 
 
 def start_guests(stack):
-    guests = [Guest(f"demo-{name}", kver, modules=["uio_ivshmem"],
-                    programs=[BIN / "ivshmem", uio.PROGRAM])
+    guests = [Guest(f"demo-{name}", kver, modules=MODULES[name],
+                    programs=[BIN / "ivshmem", uio.PROGRAM, *PROGRAMS[name]])
               for name, kver in KERNELS.items()]
     for guest in guests:
         stack.callback(guest.stop)
@@ -183,23 +237,33 @@ def start_guests(stack):
     return guests
 
 
-def plug(guest, socket):
-    node = device_node(guest, guest.plug("shm", socket))
-    # what the udev rule does
+def plug_uio(guest, socket, id):
+    """Returns the node, which gets what the udev rule gives it."""
+    node = device_node(guest, guest.plug(id, socket))
     guest.check(f"chgrp ivshmem {node} && chmod 660 {node}")
-    return Screen(guest, node)
+    return node
+
+
+def plug_virtio(a, b, socket, id):
+    """The back end's guest first; returns its node."""
+    node = plug_uio(b, socket, id)
+    a.plug(id, socket)
+    return node
 
 
 def demo(stack):
     directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ivshmem-"))
-    print(f"host$ {' '.join(SERVER)} &")
-    socket = start_server(stack, directory)
+    socket = start_server(stack, directory, SERVER)
+    disk = start_server(stack, directory, VIRTIO_SERVER + [BLOCK])
+    console = start_server(stack, directory, VIRTIO_SERVER + [CONSOLE])
     with Progress(f"Booting guests with Linux {' and '.join(KERNELS.values())}"):
         guests = start_guests(stack)
-    a, b = (plug(guest, socket) for guest in guests)
+    a, b = (Screen(guest, plug_uio(guest, socket, "shm")) for guest in guests)
     show_devices(a, b)
     show_sections(a, b)
     show_ping(a, b)
+    show_disk(a, b, plug_virtio(*guests, disk, "disk"))
+    show_console(a, b, plug_virtio(*guests, console, "console"))
     watch = show_states(a, b)
     show_death(a, b, watch)
 
