@@ -197,7 +197,7 @@ def show_console(a, b, node):
                     user="root")
     console.wait_output("#")
     console.write("echo this is $(uname -r)\n")
-    await_line(console, f"^this is {re.escape(a.guest.kver)}")
+    await_line(console, f"(?m)^this is {re.escape(a.guest.kver)}")
     shell.kill()
     console.kill(15)
     console.wait()
