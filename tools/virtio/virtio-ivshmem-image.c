@@ -135,7 +135,8 @@ int image_open(struct image *image, bool may_uring)
 
 	image->fd = open(image->path, flags);
 	if (image->fd < 0)
-		return image_fail(image, "");
+		return image_fail(image, image->direct && errno == EINVAL ?
+				  "no direct I/O on this file system? " : "");
 	ret = image_lock(image);
 	if (!ret)
 		ret = image_ask_geometry(image);
