@@ -406,9 +406,31 @@ static void vi_set_status(struct virtio_device *vdev, u8 status)
 	mutex_unlock(&vv->transaction);
 }
 
+/*
+ * hvc frees what it wrote as soon as it sees its queue broken, and leaves it
+ * in the queue, as control messages are; virtio_console would then free it as
+ * one of its own buffers. Of the latter, those that a port of another kind
+ * wrote are lost here.
+ */
+static void vi_forget_output(struct vi_vdev *vv)
+{
+	struct vi_queue *queue;
+
+	/* who spins on a queue until it is broken holds a spinlock */
+	synchronize_rcu();
+	mutex_lock(&vv->vi->lock);
+	list_for_each_entry(queue, &vv->queues, list)
+		if (queue->vq->index & 1 && virtqueue_is_broken(queue->vq))
+			while (virtqueue_detach_unused_buf(queue->vq))
+				;
+	mutex_unlock(&vv->vi->lock);
+}
+
 static void vi_reset(struct virtio_device *vdev)
 {
 	vi_set_status(vdev, 0);
+	if (vdev->id.device == VIRTIO_ID_CONSOLE)
+		vi_forget_output(to_vi_vdev(vdev));
 }
 
 static int vi_read_features(struct vi_vdev *vv, u32 half, u64 *features)
