@@ -209,6 +209,12 @@ void vib_push(struct vib_element *element, size_t written);
 /* vib_drop() - free the element without giving the buffer back */
 void vib_drop(struct vib_element *element);
 
+/*
+ * vib_notify_always() - never ask the front end not to notify of new buffers,
+ * for drivers that wait for one buffer after the other anyhow; for good
+ */
+void vib_notify_always(struct vib_queue *queue);
+
 /* vib_kick() - have @process called for the queue in the next round */
 void vib_kick(struct vib_queue *queue);
 

@@ -632,8 +632,11 @@ static int console_run(struct console *c, const char *device,
 	if (port_window(&c->port, &c->cols, &c->rows) || c->cols)
 		ops.features |= 1ULL << VIRTIO_CONSOLE_F_SIZE;
 	ret = vib_open(&c->dev, device, &ops, options, c);
-	if (!ret)
+	if (!ret) {
+		/* The driver looks after us only while it notifies */
+		vib_notify_always(vib_queue(c->dev, CONSOLE_TRANSMITQ));
 		ret = console_serve(c);
+	}
 	vib_close(c->dev);
 	if (ret)
 		vib_log(LOG_ERR, "%s", vib_error());

@@ -97,6 +97,11 @@ bool vib_queue_due(struct vib_queue *queue)
 	return due;
 }
 
+void vib_notify_always(struct vib_queue *queue)
+{
+	queue->notify_always = true;
+}
+
 void vib_kick(struct vib_queue *queue)
 {
 	queue->kicked = true;
@@ -212,8 +217,8 @@ static int vib_queue_next(struct vib_queue *queue, struct vib_chain *chain,
 		vib_full_fence();
 		ret = queue->ring->next(queue, chain, id, slots);
 	}
-	if (ret > 0 && !queue->quiet)
-		vib_queue_suppress(queue, true);
+	if (ret > 0 && (!queue->quiet || queue->notify_always))
+		vib_queue_suppress(queue, !queue->notify_always);
 	return ret;
 }
 

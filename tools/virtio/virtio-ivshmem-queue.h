@@ -88,6 +88,7 @@ struct vib_memory {
  * @broken: nonsense was seen; until the next reset
  * @kicked: to be processed in this round
  * @quiet: the front end was asked not to notify
+ * @notify_always: it never is
  * @budget: buffers that may be popped in this round
  * @in_flight: elements popped and not given back
  * @slots_in_flight: what they take of the ring
@@ -112,6 +113,7 @@ struct vib_queue {
 	bool broken;
 	bool kicked;
 	bool quiet;
+	bool notify_always;
 	unsigned int budget;
 	unsigned int in_flight;
 	unsigned int slots_in_flight;

@@ -983,6 +983,21 @@ def console(link):
 
 
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+
+
+@by_ring
+def test_console_is_notified_of_each_output(console, mask):
+    """Else a driver that spins could not see it die: it looks when it notifies."""
+    back, con = console(mask=mask, **PIPES)
+    for _ in range(20):
+        ident = con.tx.add(con.front.out(b"x"))
+        con.tx.kick()
+        # As soon as the buffer is used, not some time later
+        while not con.tx.collect(ident):
+            pass
+        assert con.tx.notifications()
+
+
 FLOOD_BYTES = 100 << 20
 
 
