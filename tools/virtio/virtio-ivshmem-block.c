@@ -61,6 +61,8 @@ VIB_OPTIONS_USAGE;
  * @serial: padded with zeroes
  * @write_back: writes are on the medium after a flush, else at once
  * @queue_size: descriptors of each queue
+ * @bounced: bytes of all bounce buffers; honest requests share the section,
+ *	so they never have more
  * @signals: SIGHUP
  */
 struct block {
@@ -70,6 +72,7 @@ struct block {
 	char serial[VIRTIO_BLK_ID_BYTES];
 	bool write_back;
 	unsigned int queue_size;
+	size_t bounced;
 	int signals;
 };
 
@@ -133,6 +136,7 @@ static void block_finish(struct block_request *req, uint8_t status)
 {
 	*(volatile uint8_t *)req->status = status;
 	free(req->bounce);
+	req->block->bounced -= req->bounce_bytes;
 	vib_push(&req->element, req->in_bytes);
 }
 
@@ -173,14 +177,16 @@ static bool block_aligned(const struct block_request *req)
 /* Direct I/O needs pages that can be pinned, and aligned addresses */
 static int block_bounce(struct block_request *req)
 {
-	const struct block *block = req->block;
+	struct block *block = req->block;
 
 	if (!block->image.direct ||
 	    (vib_pinnable(block->dev) && block_aligned(req)))
 		return 0;
-	if (posix_memalign(&req->bounce, BLOCK_MAX_BLOCK, req->left))
+	if (req->left > vib_section_bytes(block->dev) - block->bounced ||
+	    posix_memalign(&req->bounce, BLOCK_MAX_BLOCK, req->left))
 		return -1;
 	req->bounce_bytes = req->left;
+	block->bounced += req->bounce_bytes;
 	if (req->type == VIRTIO_BLK_T_OUT)
 		vib_read(&req->element, req->bounce, req->bounce_bytes);
 	req->iov[0].iov_base = req->bounce;

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import os
 import pty
+import random
 import re
 import select
 import signal
@@ -27,7 +28,7 @@ from harness.virtio import (ACCESS_PLATFORM, ACKNOWLEDGE, CONFIG, CONFIG_EVENT,
                             DRIVER_FEATURES_SEL, DRIVER_OK, EVENT_IDX, FEATURES_OK,
                             GENERATION, INDIRECT, INDIRECT_DESC, NEXT, ORDER_PLATFORM,
                             QUEUE_EVENT, QUEUE_SEL, QUEUE_SIZE, REVISION,
-                            RING_PACKED, SIZE, STATUS, VERSION_1, WRITE, FrontEnd)
+                            RING_PACKED, SIZE, STATUS, TRANSACTION, VERSION_1, WRITE, FrontEnd)
 
 SECTOR = 512
 IMAGE_BYTES = 1 << 20
@@ -264,7 +265,7 @@ def test_waiting_back_end_uses_no_cpu(disk):
     back, front = disk()
     queue, = front.start()
     read(queue, 0, SECTOR)
-    front.put(0x08, "<I", 0)
+    front.put(TRANSACTION, "<I", 0)
     before = back.cpu_seconds()
     for _ in range(5):
         front.ring_doorbell(0)
@@ -659,7 +660,7 @@ def test_violation_in_the_header_is_answered_and_told(disk, act, words):
 
 def test_transaction_far_behind_the_section_is_answered(disk):
     back, front = disk()
-    front.put(0x08, "<I", 0xfffffffc)
+    front.put(TRANSACTION, "<I", 0xfffffffc)
     front.ring_doorbell(0)
     front.wait_done()
     assert request(*front.start(), FLUSH)[0] == OK
@@ -680,6 +681,95 @@ def test_messages_about_a_front_end_are_limited(disk):
     for _ in range(500):
         front.transact(SIZE, "<I", 0)
     assert 0 < back.log().count("write to offset") <= 40
+
+
+class Fuzzer:
+    """A front end that does anything at all, but half right most of the time."""
+
+    def __init__(self, back, front, seed):
+        self.back, self.front, self.rng = back, front, random.Random(seed)
+
+    def number(self):
+        rng = self.rng
+        return rng.choice((0, 1, 2, 7, 16, 256, 4096, 0x50000, 0x3ff000, 0xffff,
+                           (1 << 31) - 1, (1 << 32) - 1, 1 << 63, (1 << 64) - 1,
+                           rng.getrandbits(8), rng.getrandbits(22), rng.getrandbits(64)))
+
+    def field(self):
+        """Some field of the header, with or without a transaction."""
+        offset = self.rng.choice((*range(0, 0x90, 2), 0x26, 0x44, 0x1c))
+        size = self.rng.choice((2, 4, 8))
+        data = self.number().to_bytes(8, "little")[:size]
+        if offset not in (0x08, 0x09):
+            self.front.write(offset, data)
+        self.front.put(TRANSACTION, "<I", self.rng.choice((offset, offset, self.number() & 0xffffffff)))
+        self.front.ring_doorbell(0)
+
+    def descriptor(self):
+        queue = self.rng.choice(self.front.queues)
+        flags = self.rng.choice((0, NEXT, WRITE, INDIRECT, NEXT | WRITE,
+                                 self.rng.getrandbits(16)))
+        queue.write_desc(self.rng.randrange(16), self.number(),
+                         self.number() & 0xffffffff, flags | self.rng.choice((0, 0x80)),
+                         self.rng.choice((0, 1, 5, self.number() & 0xffff)))
+
+    def rings(self):
+        queue = self.rng.choice(self.front.queues)
+        area = self.rng.choice((queue.desc, queue.driver, queue.device))
+        self.front.write(area + self.rng.randrange(64), self.rng.randbytes(16))
+
+    def publish(self):
+        queue = self.rng.choice(self.front.queues)
+        if hasattr(queue, "offer"):
+            queue.offer(self.rng.choice((0, 1, 3, self.number() & 0xffff)))
+        queue.kick()
+
+    def request(self):
+        kind = self.rng.choice((IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES, 99))
+        parts = [self.front.out(struct.pack("<IIQ", kind, 0, self.number()))]
+        for _ in range(self.rng.randrange(4)):
+            parts.append((0x50000, self.rng.choice((1, 16, 512, 4096)),
+                          self.rng.random() < 0.7))
+        queue = self.rng.choice(self.front.queues)
+        with contextlib.suppress(IndexError, KeyError):
+            list(queue.used())
+            queue.add(*parts, indirect=self.rng.random() < 0.3)
+        queue.kick()
+
+    def leave(self):
+        self.front.set_state(0)
+        wait_for(lambda: self.back.log().count("ready, waiting") ==
+                 self.back.log().count("front end has left") + 1 or
+                 not self.back.alive(), what="back end starts over")
+
+    def restart(self):
+        """As a driver does, or the link from the start."""
+        if self.rng.random() < 0.2:
+            self.front.set_state(self.rng.choice((0, 0, 2, 1 << 31)))
+            self.leave()
+            self.front.connect()
+        self.front.put(TRANSACTION, "<I", 0)
+        self.front.start(2, self.rng.choice(list(RINGS.values())))
+
+    def step(self):
+        self.rng.choice((self.field, self.descriptor, self.descriptor, self.rings,
+                         self.publish, self.publish, self.request, self.request))()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nothing_a_front_end_writes_ends_the_back_end(disk, image, seed):
+    back, front = disk("--queues=2", "--queue-size=16", *[["--no-uring"], []][seed % 2])
+    fuzzer = Fuzzer(back, front, seed)
+    for i in range(40):
+        fuzzer.restart()
+        for _ in range(30):
+            fuzzer.step()
+        assert back.alive(), back.log()
+    fuzzer.leave()
+    front.connect()
+    queue, _ = front.start(2)
+    assert read(queue, 3, SECTOR) == image.read_bytes()[3 * SECTOR:4 * SECTOR]
+    assert back.stop() == 0
 
 
 # The block device
@@ -720,6 +810,25 @@ def test_every_way_of_io_moves_the_same_bytes(disk, image, args):
         assert read(queue, 8, len(data)) == data
         assert image.read_bytes()[8 * SECTOR:8 * SECTOR + len(data)] == data
     assert request(queue, FLUSH)[0] == OK
+
+
+def test_direct_io_buffers_no_more_than_the_section(disk):
+    """Requests that are all about the same memory, and misaligned."""
+    back, front = disk("--direct")
+    queue, = front.start()
+    todo = []
+    for _ in range(8):
+        status = front.alloc(1, b"\xff")
+        parts = [front.out(struct.pack("<IIQ", IN, 0, 0))] + \
+            [(0x50001, 65536, True)] * 16 + [(status, 1, True)]
+        todo.append((queue.add(*parts), status))
+    queue.kick()
+    statuses = []
+    for ident, status in todo:
+        queue.wait(ident)
+        statuses.append(front.read(status, 1)[0])
+    assert statuses == [OK] * 3 + [IOERR] * 5
+    assert request(queue, IN, in_bytes=SECTOR)[0] == OK
 
 
 def test_every_queue_serves(disk, image):
@@ -913,7 +1022,6 @@ def test_no_space_left_is_an_error_of_that_request(disk, image, tmp_path):
 
 def test_random_io_keeps_every_byte(disk, image):
     """A model of the disk beside the disk."""
-    import random
     rng = random.Random(1)
     _, front = disk("--queues=2")
     queues = front.start(2)
@@ -1093,6 +1201,23 @@ def test_slow_reader_loses_nothing(console):
         con.tx.collect(None)
     assert got == data
     wait_for(lambda: con.tx.collect(idents[-1]), what="last buffer")
+
+
+def test_reset_is_answered_when_nothing_is_in_flight_any_more(console):
+    back, con = console("--wait=4", **PIPES)
+    data = os.urandom(2 << 20)
+    for i in range(0, len(data), 16384):
+        con.tx.add(con.front.out(data[i:i + 16384]))
+    con.tx.kick()
+    front = con.front
+    front.put(STATUS, "<I", 0)
+    front.put(TRANSACTION, "<I", STATUS)
+    front.ring_doorbell(0)
+    assert front.client.quiet(0.3)
+    assert front.get(TRANSACTION, "<I") == STATUS
+    while front.get(TRANSACTION, "<I"):
+        os.read(back.process.stdout.fileno(), 65536)
+    front.start(2)
 
 
 def test_output_that_nobody_takes_is_dropped_and_counted(console):
