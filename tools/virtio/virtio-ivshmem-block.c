@@ -414,8 +414,7 @@ static void block_done(struct block_request *req)
 
 	if (result == -EINTR || result == -EAGAIN)
 		image_start(&req->block->image, &req->op);
-	else if (req->op.kind == IMAGE_ALLOCATE &&
-		 (result == -EOPNOTSUPP || result == -ENOSYS))
+	else if (req->op.kind == IMAGE_ALLOCATE && result == -EOPNOTSUPP)
 		block_cannot_allocate(req);
 	else if (result < 0)
 		block_fail(req, -result);

@@ -283,11 +283,10 @@ static void console_watch(struct console *c)
 	uint32_t in = want ? EPOLLIN : 0;
 	uint32_t out = c->blocked ? EPOLLOUT : 0;
 
-	if (c->port.in == c->port.out) {
+	if (c->port.in == c->port.out)
 		in |= out;
-	} else {
+	else
 		vib_rewatch(c->dev, c->port.out, out);
-	}
 	vib_rewatch(c->dev, c->port.in, in);
 }
 

@@ -49,6 +49,13 @@ struct vib_chain {
 
 /**
  * struct vib_registers - the banked fields of the header, for one queue
+ * @size: descriptors, as offered or as chosen
+ * @device_vector: ours
+ * @driver_vector: the front end's
+ * @enable: 1 = the queue is to be used
+ * @desc: offset of the descriptors
+ * @driver: offset of the avail ring or driver event area
+ * @device: offset of the used ring or device event area
  */
 struct vib_registers {
 	uint16_t size;

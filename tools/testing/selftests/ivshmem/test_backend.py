@@ -10,7 +10,6 @@ import os
 import pty
 import random
 import re
-import select
 import signal
 import socket
 import struct
