@@ -567,6 +567,19 @@ static void vib_front_left(struct vib_device *dev)
 	vib_set_phase(dev, VIB_LEAVE);
 }
 
+/*
+ * A front end that is back already may take our State of before for that of
+ * now, and the header that is to be cleared for its own. So look at it again
+ * once it can see that we have left, and wait until it has left as well.
+ */
+static void vib_leave(struct vib_device *dev)
+{
+	ivshmem_set_state(dev->peer, VIRTIO_IVSHMEM_STATE_RESET);
+	vib_set_phase(dev, VIB_WAIT_RESET);
+	/* Our State before the front end's; it does the reverse */
+	vib_full_fence();
+}
+
 static void vib_live(struct vib_device *dev)
 {
 	uint32_t state = ivshmem_get_state(dev->peer, dev->front);
@@ -575,8 +588,8 @@ static void vib_live(struct vib_device *dev)
 		vib_front_left(dev);
 	vib_finish_resets(dev);
 	if (dev->phase == VIB_LEAVE && !dev->resetting) {
-		ivshmem_set_state(dev->peer, VIRTIO_IVSHMEM_STATE_RESET);
-		vib_set_phase(dev, VIB_WAIT_RESET);
+		vib_leave(dev);
+		state = ivshmem_get_state(dev->peer, dev->front);
 	}
 	if (dev->phase == VIB_WAIT_RESET && !dev->stopping &&
 	    state == VIRTIO_IVSHMEM_STATE_RESET) {

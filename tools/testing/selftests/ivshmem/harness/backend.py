@@ -25,6 +25,10 @@ class BackEnd:
                  timeout, what=f"back end says {text!r}")
         assert text in self.log(), self.log()
 
+    def starts(self):
+        """How often it was ready for a front end."""
+        return self.log().count("ready, waiting")
+
     def alive(self):
         return self.process.poll() is None
 

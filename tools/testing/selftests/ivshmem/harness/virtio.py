@@ -319,12 +319,13 @@ class FrontEnd:
     # the life of a driver
 
     def connect(self):
-        """Wait for the back end, and go to State 1."""
+        """Wait for the back end, go to State 1, and know that it has seen it."""
         self.news()
         wait_for(lambda: self.state(1 - self.id) == 1, self.timeout,
                  what="State 1 of the back end")
         self.news()
         self.set_state(1)
+        self.transact(QUEUE_SEL, "<I", 0)
 
     def negotiate(self, mask=~0):
         """Up to FEATURES_OK, with what is both offered and in the mask."""
@@ -361,9 +362,13 @@ class FrontEnd:
     def ready(self):
         self.transact(STATUS, "<I", ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK)
 
-    def leave(self):
-        """Reset, State 0, and wait for the back end to start over."""
-        self.set_state(0)
+    def leave(self, back, *states):
+        """State 0, maybe by way of others, until the back end has started over."""
+        before = back.starts()
+        for state in (*states, 0):
+            self.set_state(state)
+        wait_for(lambda: back.starts() > before or not back.alive(),
+                 what="back end starts over")
 
     def config(self, offset, fmt):
         return self.get(CONFIG + offset, fmt)
