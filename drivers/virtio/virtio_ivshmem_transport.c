@@ -64,6 +64,13 @@
 	(BIT_ULL(VIRTIO_F_NOTIFICATION_DATA) | BIT_ULL(VIRTIO_F_RING_RESET) | \
 	 BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER))
 
+/*
+ * Settled with the back end by virtio_ivshmem_split.c: to virtio_ring the other
+ * side of its private rings is this driver.
+ */
+#define VI_OWN_FEATURES							\
+	(BIT_ULL(VIRTIO_RING_F_EVENT_IDX) | BIT_ULL(VIRTIO_F_ORDER_PLATFORM))
+
 #define VI_OFFSET(field)	offsetof(struct virtio_ivshmem_header, field)
 
 struct vi_vdev;
@@ -455,7 +462,7 @@ static u64 vi_get_features(struct virtio_device *vdev)
 
 	vv->features = features & ~VI_HIDDEN_FEATURES;
 	/* without it the rings and buffers would not go through the pool */
-	return (vv->features & ~BIT_ULL(VIRTIO_RING_F_EVENT_IDX)) |
+	return (vv->features & ~VI_OWN_FEATURES) |
 	       BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
 }
 
@@ -482,7 +489,7 @@ static int vi_finalize_features(struct virtio_device *vdev)
 	vring_transport_features(vdev);
 	if (!__virtio_test_bit(vdev, VIRTIO_F_VERSION_1))
 		return vi_fail(vv, -EINVAL, "back end lacks VIRTIO_F_VERSION_1");
-	vv->features &= vdev->features | BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
+	vv->features &= vdev->features | VI_OWN_FEATURES;
 	return vi_write_features(vv, vv->features);
 }
 
