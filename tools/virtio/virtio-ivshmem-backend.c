@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-3-Clause
 /*
- * The back end of a virtio device over ivshmem: the life of the link, the
- * header with its transactions, and the loop. The rings are in
+ * The back end of a virtio device over ivshmem: the life of the link, and the
+ * loop. The header is in virtio-ivshmem-header.c, the rings are in
  * virtio-ivshmem-queue.c, -split.c and -packed.c.
  *
- * Implements Documentation/ivshmem/virtio.rst as the back end.
+ * Implements Documentation/ivshmem/virtio.rst, "Life cycle", as the back end.
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,112 +17,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <ivshmem/ivshmem.h>
 #include <linux/ivshmem.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_ivshmem.h>
 #include <linux/virtio_ring.h>
 
-#include "virtio-ivshmem-queue.h"
+#include "virtio-ivshmem-device.h"
 
-#define VIB_CONNECT_MS		5000
-#define VIB_MAX_WATCHES		16
 #define VIB_MAX_EVENTS		16
-#define VIB_CONFIG_OFFSET	VIRTIO_IVSHMEM_CONFIG_OFFSET
 
-/*
- * Transactions come in rows: after one, the next is waited for so long before
- * the process sleeps. The front end waits actively, so this is what both save.
- */
-#define VIB_POLL_NS		50000
-/* Then others get their turn, in case the front end never ends */
-#define VIB_MAX_TRANSACTIONS	256
-
-#define VIB_OFFSET(field)	offsetof(struct virtio_ivshmem_header, field)
-#define VIB_FEATURE(bit)	(1ULL << (bit))
-
-/**
- * enum vib_phase - where the link is in its life
- * @VIB_WAIT_RESET: State is 0; the front end has to be at 0 as well
- * @VIB_WAIT_READY: the header is filled and State is 1; the front end's turn
- * @VIB_SERVE: both are at 1
- * @VIB_LEAVE: the front end left 1; what is in flight has to come back
- */
-enum vib_phase { VIB_WAIT_RESET, VIB_WAIT_READY, VIB_SERVE, VIB_LEAVE };
-
-/**
- * struct vib_watch - a descriptor of the device
- * @fd: -1 = free
- * @events: see vib_watch()
- * @ready: likewise
- */
-struct vib_watch {
-	int fd;
-	uint32_t events;
-	void (*ready)(void *opaque, uint32_t events);
-};
-
-/**
- * struct vib_device - the device and its link
- * @ops: what it is
- * @options: what the user chose
- * @opaque: for @ops
- * @peer: our end of the link
- * @front: id of the other end
- * @memory: the R/W section
- * @header: at its start; the front end writes it at any moment
- * @phase: of the link
- * @offered: features
- * @features: what the front end took of them
- * @features_agreed: it said so, and they are acceptable
- * @device_features_sel: half that is shown
- * @driver_features_sel: half that is written
- * @queue_sel: queue that is shown
- * @status: device_status as last written
- * @resetting: a reset waits for what is in flight
- * @disabling: so does the end of this queue, NULL = none
- * @unanswered: and the front end's transaction for either
- * @transactions: more of them may come at once; look before sleeping
- * @stopping: vib_stop() was called
- * @abandon: and what is in flight is not waited for
- * @error: what vib_run() returns in the end
- * @config: the config space as it is
- * @generation: of it, even
- * @epoll: of the loop
- * @signals: SIGTERM and SIGINT
- * @watches: of the device
- * @queues: ops.queues of them
- */
-struct vib_device {
-	struct vib_ops ops;
-	struct vib_options options;
-	void *opaque;
-	struct ivshmem_peer *peer;
-	uint32_t front;
-	struct vib_memory memory;
-	struct virtio_ivshmem_header *header;
-	enum vib_phase phase;
-	uint64_t offered;
-	uint64_t features;
-	bool features_agreed;
-	uint32_t device_features_sel;
-	uint32_t driver_features_sel;
-	uint32_t queue_sel;
-	uint32_t status;
-	bool resetting;
-	struct vib_queue *disabling;
-	bool unanswered;
-	bool transactions;
-	bool stopping;
-	bool abandon;
-	int error;
-	char config[VIB_MAX_CONFIG_BYTES];
-	uint32_t generation;
-	int epoll;
-	int signals;
-	struct vib_watch watches[VIB_MAX_WATCHES];
-	struct vib_queue queues[];
-};
+/* The place of a back end that was killed is free again after a moment */
+#define VIB_CONNECT_MS		5000
+#define VIB_CONNECT_PAUSE_MS	20
 
 static char vib_error_text[512];
 
@@ -180,368 +85,13 @@ size_t vib_section_bytes(const struct vib_device *dev)
 	return dev->memory.size;
 }
 
-static unsigned int vib_in_flight(const struct vib_device *dev)
+unsigned int vib_in_flight(const struct vib_device *dev)
 {
 	unsigned int i, n = 0;
 
 	for (i = 0; i < dev->ops.queues; i++)
 		n += dev->queues[i].in_flight;
 	return n;
-}
-
-/* ---- the header ---- */
-
-static void vib_show_features(struct vib_device *dev)
-{
-	uint32_t half = dev->device_features_sel;
-
-	vib_store32(&dev->header->device_features,
-		    half < 2 ? dev->offered >> (32 * half) : 0);
-}
-
-/* The fields of the selected queue; all 0 if there is none of that index */
-static void vib_show_queue(struct vib_device *dev)
-{
-	struct virtio_ivshmem_header *h = dev->header;
-	struct vib_registers none = { 0 }, *regs = &none;
-
-	if (dev->queue_sel < dev->ops.queues)
-		regs = &dev->queues[dev->queue_sel].regs;
-	vib_store16(&h->queue_size, regs->size);
-	vib_store16(&h->queue_device_vector, regs->device_vector);
-	vib_store16(&h->queue_driver_vector, regs->driver_vector);
-	vib_store16(&h->queue_enable, regs->enable);
-	vib_store64(&h->queue_desc, regs->desc);
-	vib_store64(&h->queue_driver, regs->driver);
-	vib_store64(&h->queue_device, regs->device);
-}
-
-static void vib_show_config(struct vib_device *dev)
-{
-	memcpy((char *)dev->header + VIB_CONFIG_OFFSET, dev->config,
-	       dev->ops.config_bytes);
-}
-
-/* Each queue its own vector, else one for all of them, else that of the rest */
-static uint16_t vib_device_vector(const struct vib_device *dev,
-				  unsigned int index)
-{
-	if (dev->peer->vectors > dev->ops.queues)
-		return index + 1;
-	return dev->peer->vectors > 1;
-}
-
-static void vib_reset_registers(struct vib_device *dev)
-{
-	struct vib_registers *regs;
-	unsigned int i;
-
-	for (i = 0; i < dev->ops.queues; i++) {
-		vib_queue_disable(&dev->queues[i]);
-		regs = &dev->queues[i].regs;
-		memset(regs, 0, sizeof(*regs));
-		regs->size = dev->options.queue_size;
-		regs->device_vector = vib_device_vector(dev, i);
-	}
-	dev->features = 0;
-	dev->features_agreed = false;
-	dev->status = 0;
-}
-
-static void vib_get_config(struct vib_device *dev)
-{
-	memset(dev->config, 0, sizeof(dev->config));
-	dev->ops.get_config(dev->opaque, dev->config);
-}
-
-static void vib_fill_header(struct vib_device *dev)
-{
-	struct virtio_ivshmem_header *h = dev->header;
-
-	vib_reset_registers(dev);
-	dev->device_features_sel = 0;
-	dev->driver_features_sel = 0;
-	dev->queue_sel = 0;
-	dev->generation = 0;
-	vib_get_config(dev);
-
-	memset(h, 0, dev->memory.reserved);
-	vib_store32(&h->revision, VIRTIO_IVSHMEM_REVISION);
-	vib_store32(&h->size, dev->memory.reserved);
-	vib_show_features(dev);
-	vib_show_queue(dev);
-	vib_show_config(dev);
-}
-
-void vib_config_changed(struct vib_device *dev)
-{
-	struct virtio_ivshmem_header *h = dev->header;
-
-	if (dev->phase != VIB_WAIT_READY && dev->phase != VIB_SERVE)
-		return;	/* the header is to be filled anyhow */
-	vib_get_config(dev);
-	vib_store32(&h->config_generation, dev->generation + 1);
-	/* Odd before what changes; the front end reads the reverse */
-	vib_full_fence();
-	vib_show_config(dev);
-	dev->generation += 2;
-	vib_store32(&h->config_generation, dev->generation);
-
-	__atomic_store_n(&h->config_event, VIRTIO_IVSHMEM_EVENT,
-			 __ATOMIC_RELEASE);
-	ivshmem_doorbell(dev->peer, dev->front, VIRTIO_IVSHMEM_VECTOR_CONFIG);
-}
-
-static void vib_answer(struct vib_device *dev)
-{
-	dev->unanswered = false;
-	vib_store32(&dev->header->write_transaction, 0);
-}
-
-/* ---- resets ---- */
-
-static void vib_begin_reset(struct vib_device *dev)
-{
-	if (dev->resetting)
-		return;
-	dev->resetting = true;
-	if (dev->ops.reset)
-		dev->ops.reset(dev->opaque);
-}
-
-/*
- * The front end uses the memory again as soon as it has its answer, so nothing
- * may be in flight any more.
- */
-static void vib_finish_resets(struct vib_device *dev)
-{
-	if (dev->resetting && !vib_in_flight(dev)) {
-		dev->resetting = false;
-		dev->disabling = NULL;
-		vib_reset_registers(dev);
-		vib_show_queue(dev);
-	}
-	if (dev->disabling && !dev->disabling->in_flight) {
-		vib_queue_disable(dev->disabling);
-		dev->disabling = NULL;
-	}
-	if (dev->unanswered && !dev->resetting && !dev->disabling)
-		vib_answer(dev);
-}
-
-/* ---- transactions: the front end wrote a field ---- */
-
-static void vib_write_features(struct vib_device *dev)
-{
-	uint64_t half = vib_load32(&dev->header->driver_features);
-	uint32_t shift = 32 * dev->driver_features_sel;
-
-	if (dev->driver_features_sel > 1 || dev->features_agreed) {
-		vib_complain("features written at the wrong moment or place");
-		return;
-	}
-	dev->features &= ~(0xffffffffULL << shift);
-	dev->features |= half << shift;
-}
-
-static void vib_agree(struct vib_device *dev)
-{
-	uint64_t excess = dev->features & ~dev->offered;
-
-	if (excess)
-		vib_complain("driver takes features that were not offered: %#llx",
-			     (unsigned long long)excess);
-	else if (!vib_has_feature(dev, VIRTIO_F_VERSION_1))
-		vib_complain("driver does not take VIRTIO_F_VERSION_1");
-	else
-		dev->features_agreed = true;
-	/* Not agreed upon is what the missing bit says to who looks */
-	if (!dev->features_agreed)
-		vib_store32(&dev->header->device_status,
-			    dev->status & ~VIRTIO_CONFIG_S_FEATURES_OK);
-}
-
-static void vib_start(struct vib_device *dev)
-{
-	unsigned int i;
-
-	if (!dev->features_agreed) {
-		vib_complain("driver starts without having agreed on features");
-		return;
-	}
-	vib_log(LOG_DEBUG, "driver is ready, features %#llx",
-		(unsigned long long)dev->features);
-	if (dev->ops.started)
-		dev->ops.started(dev->opaque, dev->features);
-	for (i = 0; i < dev->ops.queues; i++)
-		vib_kick(&dev->queues[i]);
-}
-
-static void vib_write_status(struct vib_device *dev)
-{
-	uint32_t status = vib_load32(&dev->header->device_status);
-	uint32_t added = status & ~dev->status;
-
-	dev->status = status;
-	if (!status) {
-		vib_begin_reset(dev);
-		return;
-	}
-	if (added & VIRTIO_CONFIG_S_FEATURES_OK)
-		vib_agree(dev);
-	if (added & VIRTIO_CONFIG_S_DRIVER_OK)
-		vib_start(dev);
-}
-
-static void vib_write_enable(struct vib_device *dev, struct vib_queue *queue)
-{
-	uint16_t enable = vib_load16(&dev->header->queue_enable);
-
-	queue->regs.enable = enable == 1;
-	if (enable == 1) {
-		vib_queue_enable(queue, dev->options.queue_size,
-				 vib_has_feature(dev, VIRTIO_F_RING_PACKED),
-				 vib_has_feature(dev, VIRTIO_RING_F_EVENT_IDX),
-				 vib_has_feature(dev,
-						 VIRTIO_RING_F_INDIRECT_DESC));
-	} else if (!enable) {
-		dev->disabling = queue;
-	} else {
-		vib_break(queue, "queue_enable is neither 0 nor 1");
-	}
-}
-
-/* Whoever writes 64 bits in two halves is served as well */
-static void vib_write_queue(struct vib_device *dev, uint32_t offset)
-{
-	struct virtio_ivshmem_header *h = dev->header;
-	struct vib_queue *queue;
-
-	if (dev->queue_sel >= dev->ops.queues) {
-		vib_complain("queue %u is written and does not exist",
-			     dev->queue_sel);
-		return;
-	}
-	queue = &dev->queues[dev->queue_sel];
-	switch (offset >= VIB_OFFSET(queue_desc) ? offset & ~7U : offset) {
-	case VIB_OFFSET(queue_size):
-		queue->regs.size = vib_load16(&h->queue_size);
-		break;
-	case VIB_OFFSET(queue_driver_vector):
-		queue->regs.driver_vector = vib_load16(&h->queue_driver_vector);
-		break;
-	case VIB_OFFSET(queue_enable):
-		vib_write_enable(dev, queue);
-		break;
-	case VIB_OFFSET(queue_desc):
-		queue->regs.desc = vib_load64(&h->queue_desc);
-		break;
-	case VIB_OFFSET(queue_driver):
-		queue->regs.driver = vib_load64(&h->queue_driver);
-		break;
-	case VIB_OFFSET(queue_device):
-		queue->regs.device = vib_load64(&h->queue_device);
-		break;
-	default:
-		vib_complain("write to offset %#x of the header", offset);
-	}
-}
-
-/* What the device does not take is as before when the front end looks again */
-static void vib_write_config(struct vib_device *dev, size_t offset)
-{
-	char config[VIB_MAX_CONFIG_BYTES];
-	size_t size = dev->ops.config_bytes;
-
-	if (offset >= size || !dev->ops.set_config) {
-		vib_complain("write to config space at %zu", offset);
-		return;
-	}
-	memcpy(config, (char *)dev->header + VIB_CONFIG_OFFSET, size);
-	__asm__ volatile("" : "+m"(config));
-	dev->ops.set_config(dev->opaque, offset, config + offset,
-			    size - offset);
-	vib_get_config(dev);
-	vib_show_config(dev);
-}
-
-static void vib_transact(struct vib_device *dev, uint32_t offset)
-{
-	struct virtio_ivshmem_header *h = dev->header;
-
-	switch (offset) {
-	case VIB_OFFSET(device_features_sel):
-		dev->device_features_sel = vib_load32(&h->device_features_sel);
-		vib_show_features(dev);
-		break;
-	case VIB_OFFSET(driver_features):
-		vib_write_features(dev);
-		break;
-	case VIB_OFFSET(driver_features_sel):
-		dev->driver_features_sel = vib_load32(&h->driver_features_sel);
-		break;
-	case VIB_OFFSET(queue_sel):
-		dev->queue_sel = vib_load32(&h->queue_sel);
-		vib_show_queue(dev);
-		break;
-	case VIB_OFFSET(queue_size) ... VIB_OFFSET(config_event) - 1:
-		vib_write_queue(dev, offset);
-		break;
-	case VIB_OFFSET(config_event):
-	case VIB_OFFSET(queue_event):
-		break;	/* cleared without us */
-	case VIB_OFFSET(device_status):
-		vib_write_status(dev);
-		break;
-	default:
-		if (offset >= VIB_CONFIG_OFFSET)
-			vib_write_config(dev, offset - VIB_CONFIG_OFFSET);
-		else
-			vib_complain("write to offset %#x of the header",
-				     offset);
-	}
-}
-
-static uint64_t vib_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
-/* True if there was one, and it is answered */
-static bool vib_transaction(struct vib_device *dev)
-{
-	/* Acquire: the field is read after the offset that names it */
-	uint32_t offset = vib_load32(&dev->header->write_transaction);
-
-	if (!offset || dev->unanswered)
-		return false;
-	dev->unanswered = true;
-	vib_transact(dev, offset);
-	vib_finish_resets(dev);
-	return !dev->unanswered;
-}
-
-static void vib_transactions(struct vib_device *dev)
-{
-	unsigned int n = 0;
-	uint64_t end;
-
-	dev->transactions = false;
-	if (!vib_transaction(dev))
-		return;
-	end = vib_now_ns() + VIB_POLL_NS;
-	while (vib_now_ns() < end) {
-		if (!vib_transaction(dev))
-			continue;
-		if (++n == VIB_MAX_TRANSACTIONS) {
-			dev->transactions = true;
-			return;
-		}
-		end = vib_now_ns() + VIB_POLL_NS;
-	}
 }
 
 /* ---- the life of the link ---- */
@@ -839,13 +389,15 @@ static uint64_t vib_offered(const struct vib_ops *ops,
 /* A back end that was killed a moment ago may still have our place */
 static int vib_connect(struct vib_device *dev, const char *device)
 {
-	uint64_t end = vib_now_ns() + VIB_CONNECT_MS * 1000000ULL;
-	const struct timespec pause = { .tv_nsec = 20000000 };
+	const struct timespec pause = {
+		.tv_nsec = VIB_CONNECT_PAUSE_MS * 1000000
+	};
+	int left = VIB_CONNECT_MS / VIB_CONNECT_PAUSE_MS;
 	int ret;
 
 	for (;;) {
 		ret = ivshmem_open(&dev->peer, device, VIB_CONNECT_MS);
-		if (ret != -ECONNRESET || vib_now_ns() > end)
+		if (ret != -ECONNRESET || !left--)
 			break;
 		nanosleep(&pause, NULL);
 	}
@@ -935,7 +487,8 @@ static int vib_attach(struct vib_device *dev, const char *device)
 
 	if (ret)
 		return ret;
-	dev->memory.reserved = VIB_CONFIG_OFFSET + dev->ops.config_bytes;
+	dev->memory.reserved = VIRTIO_IVSHMEM_CONFIG_OFFSET +
+			       dev->ops.config_bytes;
 	ret = vib_check_link(dev, device);
 	if (ret)
 		return ret;

@@ -327,16 +327,14 @@ static void console_output_failed(struct console *c)
 /* Until the guest has no more, or the port takes no more */
 static void console_output(struct console *c)
 {
+	size_t before;
 	int ret;
 
 	do {
 		console_fetch(c);
-		if (!c->out.len || c->port.out < 0) {
-			ret = 1;
-			break;
-		}
-		ret = console_write(c);
-	} while (ret > 0);
+		before = c->out.len;
+		ret = before && c->port.out >= 0 ? console_write(c) : 1;
+	} while (ret >= 0 && c->out.len < before);
 	if (ret < 0) {
 		console_output_failed(c);
 		console_fetch(c);	/* to nowhere */

@@ -257,16 +257,26 @@ def test_queue_can_be_stopped_and_started_alone(disk, image):
     assert read(first, 0, SECTOR) == image.read_bytes()[:SECTOR]
 
 
-def test_waiting_back_end_uses_no_cpu(disk):
-    back, front = disk()
-    queue, = front.start()
-    read(queue, 0, SECTOR)
-    front.put(TRANSACTION, "<I", 0)
+def ring_for_nothing(back, front):
+    """CPU seconds that it costs."""
     before = back.cpu_seconds()
     for _ in range(5):
         front.ring_doorbell(0)
         assert front.client.quiet(0.1)
-    assert back.cpu_seconds() - before < 0.1
+    return back.cpu_seconds() - before
+
+
+def test_waiting_back_end_uses_no_cpu(disk):
+    back, front = disk()
+    queue, = front.start()
+    read(queue, 0, SECTOR)
+    assert ring_for_nothing(back, front) < 0.1
+
+
+def test_back_end_without_front_end_uses_no_cpu(link, image):
+    lk = link(0x8002)
+    back = lk.block(image)
+    assert ring_for_nothing(back, lk.front()) < 0.1
 
 
 def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(disk, image):
@@ -406,6 +416,22 @@ def test_back_end_asks_for_notifications_only_when_idle(disk, mask):
     for _ in range(20):
         assert request(queue, FLUSH)[0] == OK
         wait_for(queue.notifications, what="wish to be notified")
+
+
+@by_ring
+def test_interrupt_comes_for_each_buffer_that_is_waited_for(disk, mask):
+    """Lap after lap: an event index of the last lap counts as well."""
+    _, front = disk("--queue-size=4")
+    queue, = front.start(mask=mask)
+    for i in range(50):
+        while front.interrupted(queue.driver_vector):
+            pass
+        ident = queue.add(front.out(struct.pack("<IIQ", FLUSH, 0, 0)),
+                          (front.alloc(1), 1, True),
+                          indirect=bool(i % 3 and front.features & INDIRECT_DESC))
+        queue.kick()
+        assert front.interrupted(queue.driver_vector, 10)
+        queue.wait(ident)
 
 
 @by_ring
@@ -906,6 +932,7 @@ def test_ranges_that_make_no_sense(disk, image, out, status):
 @pytest.mark.parametrize("kind", [IN, OUT])
 @pytest.mark.parametrize("sector, size", [
     (2048, 512), (2047, 1024), (1 << 55, 512), ((1 << 64) - 1, 512), (0, 100), (0, 0),
+    (0, 2 << 20),
 ])
 def test_request_beyond_the_end_or_misaligned_is_an_error(disk, image, kind, sector, size):
     back, front = disk()
@@ -1223,8 +1250,10 @@ def test_reset_is_answered_when_nothing_is_in_flight_any_more(console):
     front.ring_doorbell(0)
     assert front.client.quiet(0.3)
     assert front.get(TRANSACTION, "<I") == STATUS
-    while front.get(TRANSACTION, "<I"):
-        os.read(back.process.stdout.fileno(), 65536)
+    got = b""
+    while len(got) < 61 * 16384:
+        got += os.read(back.process.stdout.fileno(), 65536)
+    front.wait_done()
     front.start(2)
 
 
@@ -1319,6 +1348,28 @@ def test_output_in_flight_is_written_before_the_end(console):
         got += part
     assert got == data
     assert back.process.wait(10) == 0
+
+
+def test_buffer_that_is_held_back_is_used_before_the_end(console):
+    back, con = console("--wait=4", **PIPES)
+    size = 10000        # no divisor of what fits into pipes and buffers
+    data = os.urandom(200 * size)
+    idents = [con.tx.add(con.front.out(data[i:i + size]))
+              for i in range(0, len(data), size)]
+    con.tx.kick()
+    wait_for(lambda: con.tx.collect(idents[100]), what="first half")
+    # Until it can take no more: the pipe and the buffer are full
+    wait_for(lambda: not con.tx.collect(None) and con.front.client.quiet(0.2),
+             what="standstill")
+    back.signal(signal.SIGTERM)
+    assert con.front.client.quiet(0.3) and back.alive()
+    got = b""
+    while part := os.read(back.process.stdout.fileno(), 65536):
+        got += part
+    assert back.process.wait(10) == 0
+    con.tx.collect(None)
+    used = [i for i in idents if i in con.tx.pending]
+    assert len(used) < 200 and got == data[:len(used) * size]
 
 
 # A terminal
