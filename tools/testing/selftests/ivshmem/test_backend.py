@@ -929,6 +929,16 @@ def test_ranges_that_make_no_sense(disk, image, out, status):
     assert image.read_bytes() == before
 
 
+def test_range_is_as_long_as_the_config_space_says(disk, image):
+    os.truncate(image, 2 << 30)     # sparse
+    _, front = disk()
+    queue, = front.start()
+    longest = front.config(48, "<I")
+    assert longest == 1 << 21
+    assert request(queue, WRITE_ZEROES, out=ranges((0, longest, 1)))[0] == OK
+    assert request(queue, WRITE_ZEROES, out=ranges((0, longest + 1, 1)))[0] == IOERR
+
+
 @pytest.mark.parametrize("kind", [IN, OUT])
 @pytest.mark.parametrize("sector, size", [
     (2048, 512), (2047, 1024), (1 << 55, 512), ((1 << 64) - 1, 512), (0, 100), (0, 0),
