@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The end of a back end: break the queues, and give back what virtio drivers
+ * would wait for or free twice. The life of the virtio device (main) waits for
+ * the drivers meanwhile.
+ */
+#include <linux/blk-mq.h>
+#include <linux/rculist.h>
+
+#include "virtio_ivshmem.h"
+
+/*
+ * Any context. From here on no queue takes or returns a buffer; the drivers
+ * that spin on a queue see it broken.
+ */
+void vi_declare_dead(struct vi_vdev *vv)
+{
+	struct vi_queue *queue;
+
+	WRITE_ONCE(vv->dead, true);
+	vi_pool_fail(vv->pool);
+	rcu_read_lock();
+	list_for_each_entry_rcu(queue, &vv->queues, list)
+		__virtqueue_break(queue->vq);
+	rcu_read_unlock();
+	mod_delayed_work(vi_workqueue, &vv->vi->death, 0);
+	queue_work(vi_workqueue, &vv->vi->life);
+}
+
+/* The back end is there, and talks nonsense or not at all: the one message */
+int vi_fail(struct vi_vdev *vv, int err, const char *what)
+{
+	if (!READ_ONCE(vv->vi->refused))
+		dev_err(vi_dev(vv->vi),
+			"%s; giving the device up until the back end restarts\n",
+			what);
+	WRITE_ONCE(vv->vi->refused, true);
+	vi_declare_dead(vv);
+	return err;
+}
+
+/*
+ * Requests of a block device hold up the removal of the disk, and there is no
+ * back end to complete them. The queue is broken, and nobody is inside a call
+ * of it any more; virtio_blk's token is the private part of the request.
+ */
+static void vi_fail_requests(struct vi_queue *queue)
+{
+	struct request_queue *q = NULL;
+	struct request *rq;
+	void *token;
+
+	while ((token = virtqueue_detach_unused_buf(queue->vq))) {
+		rq = blk_mq_rq_from_pdu(token);
+		if (!q && blk_get_queue(rq->q))
+			q = rq->q;
+		blk_mq_complete_request(rq);
+	}
+	if (!q)
+		return;
+	/* It was stopped for want of descriptors; let it find out */
+	blk_mq_start_stopped_hw_queues(q, true);
+	blk_put_queue(q);
+}
+
+void vi_death_work(struct work_struct *work)
+{
+	struct vi_device *vi = container_of(to_delayed_work(work),
+					    struct vi_device, death);
+	struct vi_queue *queue;
+	struct vi_vdev *vv;
+
+	mutex_lock(&vi->lock);
+	vv = vi->vv;
+	if (vv && !vv->dead)	/* a removal that took too long */
+		vi_fail(vv, 0, "back end holds up the removal");
+	if (vv && vv->vdev.id.device == VIRTIO_ID_BLOCK) {
+		/* who was in a queue when it broke held a spinlock */
+		synchronize_rcu();
+		list_for_each_entry(queue, &vv->queues, list)
+			vi_fail_requests(queue);
+	}
+	mutex_unlock(&vi->lock);
+}
+
+/*
+ * hvc frees what it wrote as soon as it sees its queue broken, and leaves it
+ * in the queue, as control messages are; virtio_console would then free it as
+ * one of its own buffers. Of the latter, those that a port of another kind
+ * wrote are lost here.
+ */
+void vi_forget_output(struct vi_vdev *vv)
+{
+	struct vi_queue *queue;
+
+	/* who spins on a queue until it is broken holds a spinlock */
+	synchronize_rcu();
+	mutex_lock(&vv->vi->lock);
+	list_for_each_entry(queue, &vv->queues, list)
+		if (queue->vq->index & 1 && virtqueue_is_broken(queue->vq))
+			while (virtqueue_detach_unused_buf(queue->vq))
+				;
+	mutex_unlock(&vv->vi->lock);
+}

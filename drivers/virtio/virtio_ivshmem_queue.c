@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The virtqueues: how many descriptors they get, which vectors, how the back
+ * end is notified and what an interrupt does.
+ *
+ * Implements "Vectors" of Documentation/ivshmem/virtio.rst.
+ */
+#include <linux/interrupt.h>
+#include <linux/rculist.h>
+#include <linux/virtio_ring.h>
+
+#include "virtio_ivshmem.h"
+
+/* Before virtio_ring looks for used buffers */
+static void vi_queue_pull(struct vi_queue *queue)
+{
+	if (vi_split_pull(&queue->split))
+		vi_fail(to_vi_vdev(queue->vq->vdev), 0,
+			"back end used buffers that it was not given");
+}
+
+/*
+ * The console driver spins until its output is used, with interrupts off, and
+ * the control queue of others is spun on as well. That must end if the back
+ * end just stops, so the waiting is done here, where it has a bound; the
+ * driver finds the buffer used at once, or the queue broken.
+ */
+static bool vi_wait_used(struct vi_vdev *vv, struct vi_queue *queue)
+{
+	u64 end = ktime_get_mono_fast_ns() + (u64)VI_ANSWER_MS * NSEC_PER_MSEC;
+
+	for (;;) {
+		vi_queue_pull(queue);
+		if (READ_ONCE(queue->split.used) == READ_ONCE(queue->split.avail))
+			return true;
+		if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
+			return false;
+		if (ktime_get_mono_fast_ns() > end)
+			return !vi_fail(vv, -ETIMEDOUT,
+					"back end does not take what it is sent");
+		cpu_relax();
+	}
+}
+
+/*
+ * False breaks the queue: a driver that spins on it with interrupts off must
+ * not wait for a dead back end.
+ */
+static bool vi_notify(struct virtqueue *vq)
+{
+	struct vi_vdev *vv = to_vi_vdev(vq->vdev);
+	struct vi_queue *queue = vq->priv;
+
+	if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
+		return false;
+	if (vi_split_push(&queue->split))
+		ivshmem_doorbell(vv->vi->ivd, vv->vi->peer, queue->device_vector);
+	return !queue->is_polled || vi_wait_used(vv, queue);
+}
+
+static irqreturn_t vi_queue_interrupt(int irq, void *data)
+{
+	struct vi_queue *queue = data;
+
+	vi_queue_pull(queue);
+	return vring_interrupt(irq, queue->vq);
+}
+
+irqreturn_t vi_all_queues_interrupt(int irq, void *data)
+{
+	struct vi_vdev *vv = data;
+	struct vi_queue *queue;
+
+	WRITE_ONCE(vv->header->queue_event, 0);
+	virt_mb(); /* a used buffer after that sets it again */
+	rcu_read_lock();
+	list_for_each_entry_rcu(queue, &vv->queues, list)
+		vi_queue_interrupt(irq, queue);
+	rcu_read_unlock();
+	return IRQ_HANDLED;
+}
+
+/* Which of our vectors a queue gets: its own, one for all queues, or 0 */
+static u16 vi_choose_vector(const struct vi_vdev *vv, unsigned int n,
+			    unsigned int queues)
+{
+	unsigned int vectors = vv->vi->ivd->vectors;
+
+	if (vectors > queues)
+		return n + 1;
+	return vi_has_queue_vectors(vv->vi) ? 1 : VIRTIO_IVSHMEM_VECTOR_CONFIG;
+}
+
+/*
+ * As many descriptors as the back end offers, but so few that all rings take
+ * a quarter of the pool at most, and that the input buffers of a console, a
+ * page each and allocated once for all, take another.
+ */
+static unsigned int vi_queue_limit(struct vi_vdev *vv, unsigned int queues)
+{
+	struct vi_pool_stats stats;
+	unsigned int limit;
+
+	vi_pool_stats(vv->pool, &stats);
+	/* a split ring's descriptor takes 16 + 2 + 8 bytes */
+	limit = min_t(size_t, stats.size / 4 / queues / 26, 32768);
+	if (vv->vdev.id.device == VIRTIO_ID_CONSOLE)
+		limit = min_t(size_t, limit,
+			      stats.size / 4 / DIV_ROUND_UP(queues, 2) / PAGE_SIZE);
+	return rounddown_pow_of_two(max(limit, 2U));
+}
+
+static int vi_select_queue(struct vi_vdev *vv, unsigned int index, u16 *size,
+			   u16 *device_vector)
+{
+	int err = vi_write32(vv, VI_OFFSET(queue_sel), index);
+
+	if (err)
+		return err;
+	*size = le16_to_cpu(READ_ONCE(vv->header->queue_size));
+	*device_vector = le16_to_cpu(READ_ONCE(vv->header->queue_device_vector));
+	if (!*size)
+		return -ENOENT;
+	if (*size > 32768 || !is_power_of_2(*size))
+		return vi_fail(vv, -EINVAL, "queue size is not a power of two up to 32768");
+	return 0;
+}
+
+static int vi_enable_queue(struct vi_vdev *vv, const struct vi_queue *queue)
+{
+	struct virtqueue *vq = queue->vq;
+	int err;
+
+	err = vi_write16(vv, VI_OFFSET(queue_size), virtqueue_get_vring_size(vq));
+	if (!err)
+		err = vi_write16(vv, VI_OFFSET(queue_driver_vector), queue->vector);
+	if (!err)
+		err = vi_write64(vv, VI_OFFSET(queue_desc),
+				 virtqueue_get_desc_addr(vq));
+	if (!err)
+		err = vi_write64(vv, VI_OFFSET(queue_driver),
+				 virtqueue_get_avail_addr(vq));
+	if (!err)
+		err = vi_write64(vv, VI_OFFSET(queue_device),
+				 virtqueue_get_used_addr(vq));
+	if (!err)
+		err = vi_write16(vv, VI_OFFSET(queue_enable), 1);
+	return err;
+}
+
+static void vi_del_queue(struct vi_vdev *vv, struct vi_queue *queue)
+{
+	mutex_lock(&vv->vi->lock);
+	list_del_rcu(&queue->list);
+	mutex_unlock(&vv->vi->lock);
+	synchronize_rcu();
+	vring_del_virtqueue(queue->vq);
+	kfree(queue);
+}
+
+/*
+ * Drivers spin on queues without a callback, and the console on all of its
+ * output queues, which are the odd ones.
+ */
+static bool vi_queue_is_polled(const struct vi_vdev *vv, unsigned int index,
+			       const struct virtqueue_info *info)
+{
+	return !info->callback ||
+	       (vv->vdev.id.device == VIRTIO_ID_CONSOLE && index % 2);
+}
+
+static struct virtqueue *vi_create_ring(struct vi_vdev *vv,
+					struct vi_queue *queue,
+					unsigned int index, unsigned int num,
+					const struct virtqueue_info *info)
+{
+	struct virtqueue *vq;
+
+	queue->is_polled = vi_queue_is_polled(vv, index, info);
+	vv->creating = true;
+	vq = vring_create_virtqueue(index, num, SMP_CACHE_BYTES, &vv->vdev, true,
+				    true, info->ctx, vi_notify, info->callback,
+				    info->name);
+	vv->creating = false;
+	if (vq)
+		vi_split_init(&queue->split, vq,
+			      (u8 *)vv->header + virtqueue_get_desc_addr(vq),
+			      SMP_CACHE_BYTES,
+			      vv->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX));
+	return vq;
+}
+
+static int vi_add_queue(struct vi_vdev *vv, unsigned int index,
+			const struct virtqueue_info *info, unsigned int limit,
+			u16 vector, struct vi_queue **result)
+{
+	struct vi_queue *queue;
+	u16 size;
+	int err;
+
+	queue = kzalloc(sizeof(*queue), GFP_KERNEL);
+	if (!queue)
+		return -ENOMEM;
+	err = vi_select_queue(vv, index, &size, &queue->device_vector);
+	if (err)
+		goto err_free_queue;
+	err = -ENOMEM;
+	queue->vq = vi_create_ring(vv, queue, index, min_t(u32, size, limit), info);
+	if (!queue->vq)
+		goto err_free_queue;
+	queue->vq->num_max = size;
+	queue->vq->priv = queue;
+	queue->vector = vector;
+
+	mutex_lock(&vv->vi->lock);
+	list_add_tail_rcu(&queue->list, &vv->queues);
+	mutex_unlock(&vv->vi->lock);
+	smp_mb(); /* in the list before dead is read; vi_declare_dead() reverse */
+	if (READ_ONCE(vv->dead))
+		__virtqueue_break(queue->vq);
+
+	err = vi_enable_queue(vv, queue);
+	if (err)
+		goto err_del_queue;
+	*result = queue;
+	return 0;
+
+err_del_queue:
+	vi_del_queue(vv, queue);
+	return err;
+err_free_queue:
+	kfree(queue);
+	return err;
+}
+
+/* The queue has its own vector */
+static int vi_request_vector(struct vi_vdev *vv, struct vi_queue *queue)
+{
+	snprintf(queue->name, sizeof(queue->name), "%s-%s",
+		 dev_name(&vv->vdev.dev), queue->vq->name);
+	return request_irq(pci_irq_vector(vv->vi->ivd->pdev, queue->vector),
+			   vi_queue_interrupt, 0, queue->name, queue);
+}
+
+static void vi_free_vector(struct vi_vdev *vv, struct vi_queue *queue)
+{
+	int irq = pci_irq_vector(vv->vi->ivd->pdev, queue->vector);
+
+	irq_update_affinity_hint(irq, NULL);
+	free_irq(irq, queue);
+}
+
+static int vi_request_shared_vector(struct vi_vdev *vv)
+{
+	int err = request_irq(pci_irq_vector(vv->vi->ivd->pdev, 1),
+			      vi_all_queues_interrupt, 0, vi_bus_name(&vv->vdev),
+			      vv);
+
+	vv->shared_vector = !err;
+	return err;
+}
+
+void vi_del_vqs(struct virtio_device *vdev)
+{
+	struct vi_vdev *vv = to_vi_vdev(vdev);
+	struct vi_queue *queue, *next;
+
+	if (vv->shared_vector)
+		free_irq(pci_irq_vector(vv->vi->ivd->pdev, 1), vv);
+	vv->shared_vector = false;
+	list_for_each_entry_safe(queue, next, &vv->queues, list) {
+		if (queue->name[0])
+			vi_free_vector(vv, queue);
+		vi_del_queue(vv, queue);
+	}
+}
+
+static int vi_find_queues(struct vi_vdev *vv, unsigned int nvqs,
+			  struct virtqueue *vqs[], struct virtqueue_info info[],
+			  unsigned int queues)
+{
+	bool own = vv->vi->ivd->vectors > queues;
+	unsigned int limit = vi_queue_limit(vv, queues);
+	struct vi_queue *queue;
+	unsigned int i, n = 0;
+	int err;
+
+	for (i = 0; i < nvqs; i++) {
+		vqs[i] = NULL;
+		if (!info[i].name)
+			continue;
+		err = vi_add_queue(vv, n, &info[i], limit,
+				   vi_choose_vector(vv, n, queues), &queue);
+		if (!err && own)
+			err = vi_request_vector(vv, queue);
+		if (err)
+			return err;
+		vqs[i] = queue->vq;
+		n++;
+	}
+	return 0;
+}
+
+int vi_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
+		struct virtqueue *vqs[], struct virtqueue_info info[],
+		struct irq_affinity *desc)
+{
+	struct vi_vdev *vv = to_vi_vdev(vdev);
+	unsigned int i, queues = 0;
+	int err = 0;
+
+	for (i = 0; i < nvqs; i++)
+		queues += !!info[i].name;
+	if (!queues)
+		return -EINVAL;
+
+	if (vi_has_queue_vectors(vv->vi) && vv->vi->ivd->vectors <= queues)
+		err = vi_request_shared_vector(vv);
+	if (!err) {
+		mutex_lock(&vv->transaction);
+		err = vi_find_queues(vv, nvqs, vqs, info, queues);
+		mutex_unlock(&vv->transaction);
+	}
+	if (err)
+		vi_del_vqs(vdev);
+	return err;
+}
+
+void vi_synchronize_cbs(struct virtio_device *vdev)
+{
+	struct ivshmem_device *ivd = to_vi_vdev(vdev)->vi->ivd;
+	unsigned int i;
+
+	for (i = 0; i < ivd->vectors; i++)
+		synchronize_irq(pci_irq_vector(ivd->pdev, i));
+}
+
+int vi_set_vq_affinity(struct virtqueue *vq, const struct cpumask *mask)
+{
+	struct vi_queue *queue = vq->priv;
+	struct pci_dev *pdev = to_vi_vdev(vq->vdev)->vi->ivd->pdev;
+
+	if (!vq->callback || !queue->name[0])
+		return -EINVAL;
+	return irq_set_affinity_and_hint(pci_irq_vector(pdev, queue->vector), mask);
+}
+
+const struct cpumask *vi_get_vq_affinity(struct virtio_device *vdev, int index)
+{
+	struct ivshmem_device *ivd = to_vi_vdev(vdev)->vi->ivd;
+
+	if (index + 1 >= ivd->vectors)
+		return NULL;
+	return pci_irq_get_affinity(ivd->pdev, index + 1);
+}
