@@ -7,7 +7,7 @@
  *   config  transactions, features, config space
  *   queue   virtqueues, notifications, interrupts
  *   split   the two copies of a ring
- *   map     virtio_ring's mappings, made in the pool
+ *   map     the pool as virtio_ring's mapping operations
  *   pool    places in the section, and copies of buffers
  */
 #ifndef _VIRTIO_IVSHMEM_H
