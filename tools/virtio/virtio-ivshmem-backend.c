@@ -386,7 +386,10 @@ static uint64_t vib_offered(const struct vib_ops *ops,
 	return features;
 }
 
-/* A back end that was killed a moment ago may still have our place */
+/*
+ * A back end that was killed a moment ago may still have our place, and a
+ * server that has just made its socket may not listen yet.
+ */
 static int vib_connect(struct vib_device *dev, const char *device)
 {
 	const struct timespec pause = {
@@ -397,7 +400,7 @@ static int vib_connect(struct vib_device *dev, const char *device)
 
 	for (;;) {
 		ret = ivshmem_open(&dev->peer, device, VIB_CONNECT_MS);
-		if (ret != -ECONNRESET || !left--)
+		if ((ret != -ECONNRESET && ret != -ECONNREFUSED) || !left--)
 			break;
 		nanosleep(&pause, NULL);
 	}
