@@ -171,17 +171,16 @@ static void vi_pool_copy_out(phys_addr_t to, const u8 *from, size_t len)
 }
 
 /*
- * Fill a fresh copy. What the peer is to write is zeroed, not left: parts that
- * it does not write are copied back too, and must not be somebody else's data.
+ * Fill a fresh copy. What the peer is to write is left as it is: the peer sees
+ * all of the section and can hand out any of it, so that zeroes here would keep
+ * nothing from it, and cost half as much as the copy. Back ends are asked to
+ * zero what they cannot fill.
  */
 static void vi_pool_fill(struct vi_pool *pool, struct vi_slot *slot)
 {
-	u8 *copy = pool->section + vi_pool_addr(pool, slot);
-
-	if (slot->dir == DMA_FROM_DEVICE)
-		memset(copy, 0, slot->len);
-	else
-		vi_pool_copy_in(copy, slot->orig, slot->len);
+	if (slot->dir != DMA_FROM_DEVICE)
+		vi_pool_copy_in(pool->section + vi_pool_addr(pool, slot),
+				slot->orig, slot->len);
 }
 
 /*

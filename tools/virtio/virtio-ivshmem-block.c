@@ -132,8 +132,20 @@ static const char *block_type_name(const struct block_request *req)
 	}
 }
 
+/* The front end copies all of it, and it is what some request before left */
+static void block_clear(struct block_request *req)
+{
+	const struct vib_element *e = &req->element;
+	unsigned int i;
+
+	for (i = 0; i < e->in_num; i++)
+		memset(e->in[i].iov_base, 0, e->in[i].iov_len);
+}
+
 static void block_finish(struct block_request *req, uint8_t status)
 {
+	if (status != VIRTIO_BLK_S_OK)
+		block_clear(req);
 	*(volatile uint8_t *)req->status = status;
 	free(req->bounce);
 	req->block->bounced -= req->bounce_bytes;
