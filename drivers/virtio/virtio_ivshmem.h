@@ -165,7 +165,8 @@ u64 vi_get_features(struct virtio_device *vdev);
 int vi_finalize_features(struct virtio_device *vdev);
 const char *vi_bus_name(struct virtio_device *vdev);
 
-/* queue */
+/* queue; vi_can_be_direct() needs @vv->transaction */
+bool vi_can_be_direct(struct vi_vdev *vv);
 irqreturn_t vi_all_queues_interrupt(int irq, void *data);
 int vi_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 		struct virtqueue *vqs[], struct virtqueue_info info[],

@@ -205,9 +205,11 @@ u64 vi_get_features(struct virtio_device *vdev)
 	mutex_lock(&vv->transaction);
 	if (!vi_read_features(vv, 0, &features))
 		vi_read_features(vv, 1, &features);
+	vv->features = features & ~VI_HIDDEN_FEATURES;
+	if (vi_can_be_direct(vv))
+		vv->features &= ~BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC);
 	mutex_unlock(&vv->transaction);
 
-	vv->features = features & ~VI_HIDDEN_FEATURES;
 	/* without it the rings and buffers would not go through the pool */
 	return (vv->features & ~VI_OWN_FEATURES) |
 	       BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);

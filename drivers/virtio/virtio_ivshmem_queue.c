@@ -8,8 +8,14 @@
 #include <linux/interrupt.h>
 #include <linux/rculist.h>
 #include <linux/virtio_ring.h>
+#include <uapi/linux/virtio_blk.h>
 
 #include "virtio_ivshmem.h"
+
+/* Header and status of a block request */
+#define VI_BLK_EXTRA_SEGMENTS	2
+/* More of them than anybody uses only make requests use tables */
+#define VI_BLK_MAX_QUEUES	16
 
 /* Before virtio_ring looks for used buffers */
 static void vi_queue_pull(struct vi_queue *queue)
@@ -126,6 +132,38 @@ static int vi_select_queue(struct vi_vdev *vv, unsigned int index, u16 *size,
 	return 0;
 }
 
+/* Descriptors of the longest request of a block device, without a table */
+static unsigned int vi_blk_descriptors(const struct vi_vdev *vv)
+{
+	bool many = vv->features & BIT_ULL(VIRTIO_BLK_F_SEG_MAX);
+
+	return (many ? vv->max_segments : 1) + VI_BLK_EXTRA_SEGMENTS;
+}
+
+/*
+ * A table of descriptors is one more thing to allocate, to copy and to free for
+ * each request; block devices do without where the ring has room for all of
+ * a request.
+ */
+bool vi_can_be_direct(struct vi_vdev *vv)
+{
+	u16 size, device_vector;
+
+	lockdep_assert_held(&vv->transaction);
+	return vv->vdev.id.device == VIRTIO_ID_BLOCK &&
+	       !vi_select_queue(vv, 0, &size, &device_vector) &&
+	       min_t(u32, size, vi_queue_limit(vv, VI_BLK_MAX_QUEUES)) >=
+	       vi_blk_descriptors(vv);
+}
+
+/* virtio_ring warns of a request that cannot fit into the ring at all */
+static bool vi_fits(const struct vi_vdev *vv, unsigned int size)
+{
+	return vv->vdev.id.device != VIRTIO_ID_BLOCK ||
+	       vv->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) ||
+	       size >= vi_blk_descriptors(vv);
+}
+
 static int vi_enable_queue(struct vi_vdev *vv, const struct vi_queue *queue)
 {
 	struct virtqueue *vq = queue->vq;
@@ -204,8 +242,13 @@ static int vi_add_queue(struct vi_vdev *vv, unsigned int index,
 	err = vi_select_queue(vv, index, &size, &queue->device_vector);
 	if (err)
 		goto err_free_queue;
+	limit = min_t(u32, size, limit);
+	if (!vi_fits(vv, limit)) {
+		err = vi_fail(vv, -EINVAL, "queue is too small for a request");
+		goto err_free_queue;
+	}
 	err = -ENOMEM;
-	queue->vq = vi_create_ring(vv, queue, index, min_t(u32, size, limit), info);
+	queue->vq = vi_create_ring(vv, queue, index, limit, info);
 	if (!queue->vq)
 		goto err_free_queue;
 	queue->vq->num_max = size;
