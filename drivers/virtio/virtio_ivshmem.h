@@ -15,6 +15,7 @@
 
 #include <linux/irqreturn.h>
 #include <linux/ivshmem.h>
+#include <linux/ratelimit.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
@@ -42,7 +43,10 @@ struct vi_vdev;
  * @lock: protects @vv and the queues of @vv against each other's sleepers;
  *	never held while a virtio driver is waited for
  * @vv: the virtio device, NULL while there is none
- * @refused: nonsense was seen; nothing is started until the back end left READY
+ * @changes: interrupts that may have told of another back end
+ * @refused: nonsense was seen; nothing is started before the next change
+ * @refused_at: @changes when the nonsense was met
+ * @complaints: limits what a back end can make us log
  * @removing: the PCI device goes
  */
 struct vi_device {
@@ -53,7 +57,10 @@ struct vi_device {
 	struct delayed_work tick;
 	struct mutex lock; /* protects vv and its queues */
 	struct vi_vdev *vv;
+	atomic_t changes;
 	bool refused;
+	int refused_at;
+	struct ratelimit_state complaints;
 	bool removing;
 };
 
@@ -145,6 +152,7 @@ static inline struct device *vi_dev(const struct vi_device *vi)
 
 /* death */
 void vi_declare_dead(struct vi_vdev *vv);
+void vi_refuse(struct vi_device *vi, int changes, const char *what);
 int vi_fail(struct vi_vdev *vv, int err, const char *what);
 void vi_death_work(struct work_struct *work);
 void vi_forget_output(struct vi_vdev *vv);

@@ -98,19 +98,28 @@ int vi_write64(struct vi_vdev *vv, unsigned int offset, u64 value)
 	return vi_transact(vv, offset, &le, sizeof(le));
 }
 
-/* A request must fit into an empty pool: a block device is told so */
-static void vi_clamp_segments(struct vi_vdev *vv, unsigned int offset,
-			      void *buf, unsigned int len)
+static void vi_clamp32(void *value, u32 min, u32 max)
 {
-	const unsigned int at = offsetof(struct virtio_blk_config, seg_max);
-	__le32 seg_max;
+	__le32 le;
 
-	if (vv->vdev.id.device != VIRTIO_ID_BLOCK || offset != at ||
-	    len != sizeof(seg_max))
+	memcpy(&le, value, sizeof(le));
+	le = cpu_to_le32(clamp(le32_to_cpu(le), min, max));
+	memcpy(value, &le, sizeof(le));
+}
+
+/*
+ * A request must fit into an empty pool: a block device is told so. And the
+ * block layer warns of segments smaller than a page.
+ */
+static void vi_clamp_config(struct vi_vdev *vv, unsigned int offset, void *buf,
+			    unsigned int len)
+{
+	if (vv->vdev.id.device != VIRTIO_ID_BLOCK || len != sizeof(__le32))
 		return;
-	memcpy(&seg_max, buf, sizeof(seg_max));
-	seg_max = cpu_to_le32(clamp(le32_to_cpu(seg_max), 1U, vv->max_segments));
-	memcpy(buf, &seg_max, sizeof(seg_max));
+	if (offset == offsetof(struct virtio_blk_config, seg_max))
+		vi_clamp32(buf, 1, vv->max_segments);
+	if (offset == offsetof(struct virtio_blk_config, size_max))
+		vi_clamp32(buf, PAGE_SIZE, U32_MAX);
 }
 
 void vi_get(struct virtio_device *vdev, unsigned int offset, void *buf,
@@ -123,7 +132,7 @@ void vi_get(struct virtio_device *vdev, unsigned int offset, void *buf,
 	if (offset > size || len > size - offset || READ_ONCE(vv->dead))
 		return;
 	memcpy(buf, (u8 *)vv->header + VIRTIO_IVSHMEM_CONFIG_OFFSET + offset, len);
-	vi_clamp_segments(vv, offset, buf, len);
+	vi_clamp_config(vv, offset, buf, len);
 }
 
 void vi_set(struct virtio_device *vdev, unsigned int offset, const void *buf,

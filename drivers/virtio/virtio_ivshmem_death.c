@@ -27,14 +27,23 @@ void vi_declare_dead(struct vi_vdev *vv)
 	queue_work(vi_workqueue, &vv->vi->life);
 }
 
-/* The back end is there, and talks nonsense or not at all: the one message */
+/*
+ * This back end is not served any more. @changes is of the time before what it
+ * is refused for was looked at: whoever came after that gets a chance.
+ */
+void vi_refuse(struct vi_device *vi, int changes, const char *what)
+{
+	if (__ratelimit(&vi->complaints))
+		dev_err(vi_dev(vi), "%s; waiting for another back end\n", what);
+	vi->refused_at = changes;
+	WRITE_ONCE(vi->refused, true);
+}
+
+/* The back end is there, and talks nonsense or not at all */
 int vi_fail(struct vi_vdev *vv, int err, const char *what)
 {
-	if (!READ_ONCE(vv->vi->refused))
-		dev_err(vi_dev(vv->vi),
-			"%s; giving the device up until the back end restarts\n",
-			what);
-	WRITE_ONCE(vv->vi->refused, true);
+	if (!READ_ONCE(vv->dead))
+		vi_refuse(vv->vi, atomic_read(&vv->vi->changes), what);
 	vi_declare_dead(vv);
 	return err;
 }

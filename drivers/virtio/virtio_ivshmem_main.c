@@ -31,6 +31,8 @@
 #define VI_TICK_MS		1000
 /* A driver that still waits for a living back end then is told it is dead */
 #define VI_REMOVE_MS		10000
+/* What is wrong with back ends is logged twice in this time at most */
+#define VI_COMPLAINTS_INTERVAL	(30 * HZ)
 /* Config space of the largest device type is a fraction of this */
 #define VI_MAX_CONFIG_BYTES	4096
 /* Header, status and indirect table of a block request take a page at most */
@@ -178,7 +180,7 @@ static void vi_drop_vdev(struct vi_device *vi)
 	ivshmem_set_state(vi->ivd, VIRTIO_IVSHMEM_STATE_RESET);
 }
 
-static void vi_start(struct vi_device *vi)
+static void vi_start(struct vi_device *vi, int changes)
 {
 	struct vi_vdev *vv;
 	const char *why;
@@ -188,16 +190,14 @@ static void vi_start(struct vi_device *vi)
 	virt_rmb(); /* the header after the state that says it is filled */
 	why = vi_check_header(vi, &header_size);
 	if (why) {
-		dev_err(vi_dev(vi), "%s; waiting for another\n", why);
-		vi->refused = true;
+		vi_refuse(vi, changes, why);
 		return;
 	}
 	vv = vi_alloc_vdev(vi, header_size);
 	if (vv)
 		err = vi_register_parent(vv);
 	if (err) {
-		dev_err(vi_dev(vi), "cannot make the virtio device: %d\n", err);
-		vi->refused = true;
+		vi_refuse(vi, changes, "no memory for the virtio device");
 		return;
 	}
 	vi_set_vdev(vi, vv);
@@ -239,21 +239,25 @@ static enum vi_action vi_decide(bool present, bool dead, bool peer_ready,
 	return peer_ready && !refused && !removing ? VI_START : VI_NOTHING;
 }
 
+static bool vi_is_refused(const struct vi_device *vi, int changes)
+{
+	return READ_ONCE(vi->refused) && vi->refused_at == changes;
+}
+
 static void vi_life_work(struct work_struct *work)
 {
 	struct vi_device *vi = container_of(work, struct vi_device, life);
-	bool ready;
+	int changes;
 
 	for (;;) {
-		ready = vi_peer_ready(vi);
-		if (!ready)
-			vi->refused = false;
-		switch (vi_decide(vi->vv, vi->vv && READ_ONCE(vi->vv->dead), ready,
-				  vi->refused, READ_ONCE(vi->removing))) {
+		changes = atomic_read(&vi->changes);
+		switch (vi_decide(vi->vv, vi->vv && READ_ONCE(vi->vv->dead),
+				  vi_peer_ready(vi), vi_is_refused(vi, changes),
+				  READ_ONCE(vi->removing))) {
 		case VI_NOTHING:
 			return;
 		case VI_START:
-			vi_start(vi);
+			vi_start(vi, changes);
 			break;
 		case VI_STOP:
 			vi_stop(vi);
@@ -262,9 +266,8 @@ static void vi_life_work(struct work_struct *work)
 	}
 }
 
-static irqreturn_t vi_config_interrupt(int irq, void *data)
+static void vi_look(struct vi_device *vi)
 {
-	struct vi_device *vi = data;
 	struct vi_vdev *vv;
 
 	rcu_read_lock();
@@ -273,16 +276,33 @@ static irqreturn_t vi_config_interrupt(int irq, void *data)
 		if (vv)
 			vi_declare_dead(vv);
 		queue_work(vi_workqueue, &vi->life);
-	} else {
-		if (READ_ONCE(vv->header->config_event) & VIRTIO_IVSHMEM_EVENT) {
-			WRITE_ONCE(vv->header->config_event, 0);
-			virt_mb(); /* cleared before the config is read */
-			virtio_config_changed(&vv->vdev);
-		}
-		if (!vi_has_queue_vectors(vi))
-			vi_all_queues_interrupt(irq, vv);
+	} else if (READ_ONCE(vv->header->config_event) & VIRTIO_IVSHMEM_EVENT) {
+		WRITE_ONCE(vv->header->config_event, 0);
+		virt_mb(); /* cleared before the config is read */
+		virtio_config_changed(&vv->vdev);
 	}
 	rcu_read_unlock();
+}
+
+static void vi_look_at_queues(struct vi_device *vi)
+{
+	struct vi_vdev *vv;
+
+	rcu_read_lock();
+	vv = READ_ONCE(vi->vv);
+	if (vv && !READ_ONCE(vv->dead))
+		vi_all_queues_interrupt(0, vv);
+	rcu_read_unlock();
+}
+
+static irqreturn_t vi_config_interrupt(int irq, void *data)
+{
+	struct vi_device *vi = data;
+
+	atomic_inc(&vi->changes);
+	vi_look(vi);
+	if (!vi_has_queue_vectors(vi))
+		vi_look_at_queues(vi);
 	return IRQ_HANDLED;
 }
 
@@ -296,15 +316,10 @@ static void vi_tick_work(struct work_struct *work)
 	struct vi_device *vi = container_of(to_delayed_work(work),
 					    struct vi_device, tick);
 	unsigned long flags;
-	struct vi_vdev *vv;
 
 	local_irq_save(flags);
-	vi_config_interrupt(0, vi);
-	rcu_read_lock();
-	vv = READ_ONCE(vi->vv);
-	if (vv)
-		vi_all_queues_interrupt(0, vv);
-	rcu_read_unlock();
+	vi_look(vi);
+	vi_look_at_queues(vi);
 	local_irq_restore(flags);
 	queue_delayed_work(vi_workqueue, &vi->tick, msecs_to_jiffies(VI_TICK_MS));
 }
@@ -379,6 +394,8 @@ static int vi_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!vi)
 		return -ENOMEM;
 	mutex_init(&vi->lock);
+	ratelimit_state_init(&vi->complaints, VI_COMPLAINTS_INTERVAL, 2);
+	ratelimit_set_flags(&vi->complaints, RATELIMIT_MSG_ON_RELEASE);
 	INIT_WORK(&vi->life, vi_life_work);
 	INIT_DELAYED_WORK(&vi->death, vi_death_work);
 	INIT_DELAYED_WORK(&vi->tick, vi_tick_work);
