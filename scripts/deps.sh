@@ -20,7 +20,7 @@ meson libglib2.0-dev libpixman-1-dev libfdt-dev"
 deps_guest="qemu-system-x86 busybox-static kmod gzip xz-utils zstd make gcc
 libc6-dev python3"
 
-deps_test="python3 python3-pytest python3-pytest-timeout g++ clang
+deps_test="python3 python3-pytest python3-pytest-timeout g++ clang e2fsprogs fio
 systemd"
 
 deps_check="sparse shellcheck mandoc clang perl python3 python3-pyflakes linux-source-6.12"

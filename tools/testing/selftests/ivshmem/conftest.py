@@ -9,6 +9,7 @@ from harness import BIN
 from harness.guest import Guest, boot_all
 from harness.peer import Peer
 from harness.process import listens, reap, spawn, wait_for
+from harness.virtio_guest import Link
 
 
 @pytest.fixture
@@ -114,6 +115,20 @@ def peer():
 
     yield connect
     for each in peers:
+        each.close()
+
+
+@pytest.fixture
+def link(server, tmp_path):
+    """Links for virtio devices: link(kind, size=, vectors=) -> Link."""
+    links = []
+
+    def make(kind, **kwargs):
+        links.append(Link(server, kind, tmp_path, **kwargs))
+        return links[-1]
+
+    yield make
+    for each in links:
         each.close()
 
 

@@ -10,6 +10,7 @@ The console, the first one, is kept below build/logs. A guest whose kernel
 warns or panics dies at once, and every wait for it ends with GuestDied.
 """
 
+import contextlib
 import os
 import pathlib
 import re
@@ -184,6 +185,7 @@ class Guest:
         self.process = None
         self.qmp = None
         self._dir = None
+        self._frozen = None
         self._agent = None
         self._reader = None
         self._jobs = {}
@@ -227,7 +229,11 @@ class Guest:
         self._connect()
 
     def wait_boot(self):
-        self._wait_hello(1)
+        if self._frozen:
+            wait_for(lambda: self.qmp.command("query-status")["status"] == "running",
+                     BOOT_TIMEOUT, what=f"{self}: to go on")
+        else:
+            self._wait_hello(1)
 
     def stop(self):
         """End QEMU and forget everything but the log."""
@@ -264,6 +270,26 @@ class Guest:
         self._wait_hello(hellos + 1)
         self.qmp.command("set-action", reboot="shutdown")
 
+    @contextlib.contextmanager
+    def frozen(self):
+        """Inside, a boot goes on from now, which takes a second.
+
+        No device may be plugged now.
+        """
+        file = tempfile.NamedTemporaryFile(prefix="ivshmem-frozen-")
+        self.qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+        self.qmp.command("migrate", uri=f"exec:cat > {file.name}")
+        wait_for(lambda: self.qmp.command("query-migrate")["status"] == "completed",
+                 BOOT_TIMEOUT, what=f"{self}: to freeze")
+        self.kill()
+        self._frozen = file.name
+        try:
+            self.boot()
+            yield
+        finally:
+            self._frozen = None
+            file.close()
+
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
@@ -295,6 +321,7 @@ class Guest:
                 "-chardev", f"socket,id=agent,path={self._dir}/agent,server=on,wait=off",
                 "-device", "isa-serial,chardev=agent",
                 "-qmp", f"unix:{self._dir}/qmp,server=on,wait=off",
+                *(["-incoming", f"exec:cat {self._frozen}"] if self._frozen else []),
                 *self.qemu_args]
 
     def _connect(self):
@@ -308,7 +335,8 @@ class Guest:
         self._agent.connect(str(self._dir / "agent"))
         self._jobs = {}
         self._hellos = 0
-        self._in_sync = False  # a reset cuts a frame: wait for a HELLO
+        # A reset cuts a frame: wait for a HELLO
+        self._in_sync = self._frozen is not None
         self._reader = threading.Thread(target=self._read_frames, daemon=True)
         self._reader.start()
 

@@ -58,6 +58,10 @@ class Peer:
         wait_for(lambda: not select.select([fd], [], [], 0)[0],
                  what=f"peer {id} to take vector {vector}")
 
+    def bell(self, id, vector=0):
+        """Interrupt a peer that is there; it takes the event when it likes."""
+        os.write(self._eventfds[id][vector], struct.pack("<Q", 1))
+
     def rung(self, vector=0):
         """How often a vector of ours was rung since the last time we asked."""
         fd = self._eventfds[self.id][vector]
