@@ -2,6 +2,7 @@
 /*
  * The mapping operations of the virtio device: the pool under another name.
  */
+#include <linux/log2.h>
 #include <linux/slab.h>
 
 #include "virtio_ivshmem.h"
@@ -47,7 +48,8 @@ static void *vi_map_alloc(union virtio_map map, size_t size, dma_addr_t *addr,
 
 	if (!shared || !vv->creating)
 		return shared;
-	private = kvzalloc(size, GFP_KERNEL);
+	/* A power of two is aligned to itself, as vring_init() wants it */
+	private = kvzalloc(roundup_pow_of_two(size), GFP_KERNEL);
 	if (!private)
 		vi_pool_free(vv->pool, *addr);
 	return private;
