@@ -44,6 +44,8 @@ help:
 	@echo '  check         static gates: checkpatch, W=1, sparse, kernel-doc, ...'
 	@echo '  check-host    tests that need no guest'
 	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12'
+	@echo '  bench         measure; T=name of a topic (virtio): table, plot and'
+	@echo '                JSON in build/bench; BENCH=--quick for one short run'
 	@echo '  deps          install the Debian packages that these need'
 
 # --- modules ---------------------------------------------------------------
@@ -124,6 +126,12 @@ check-vm: test-deps
 test: test-deps
 	cd $(TESTS) && pytest-3
 
+bench: T = virtio
+bench:
+	scripts/deps.sh build qemu guest bench
+	$(MAKE) tools qemu test-modules
+	tools/testing/bench/bench.py $(BENCH) $(T)
+
 clean:
 	rm -rf $(BUILD)/bin $(BUILD)/lib $(BUILD)/obj $(BUILD)/modules $(BUILD)/logs
 	find drivers Module.symvers modules.order .Module.symvers.cmd .modules.order.cmd \
@@ -135,4 +143,4 @@ distclean: clean
 
 .SECONDARY:
 .PHONY: all help kernels modules modules_install tools tools_install install qemu deps \
-	demo check check-host check-vm test test-deps test-modules clean distclean
+	demo bench check check-host check-vm test test-deps test-modules clean distclean

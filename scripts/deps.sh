@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Installs the Debian packages that the given groups of work need.
 #
-# Usage: scripts/deps.sh [build|qemu|guest|test|check]...   (default: all)
+# Usage: scripts/deps.sh [build|qemu|guest|test|check|bench]...   (default: all)
 #
 # Quick and silent when nothing is missing. Only root may install: everybody
 # else is told the command.
@@ -25,9 +25,12 @@ systemd"
 
 deps_check="sparse shellcheck mandoc clang perl python3 python3-pyflakes linux-source-6.12"
 
+# Benchmarks: the load, and the plot
+deps_bench="fio python3 python3-matplotlib"
+
 deps_usage()
 {
-	echo "usage: $0 [build|qemu|guest|test|check]..." >&2
+	echo "usage: $0 [build|qemu|guest|test|check|bench]..." >&2
 	exit 2
 }
 
@@ -40,6 +43,7 @@ deps_packages()
 		guest)	echo "$deps_guest" ;;
 		test)	echo "$deps_test" ;;
 		check)	echo "$deps_check" ;;
+		bench)	echo "$deps_bench" ;;
 		*)	deps_usage ;;
 		esac
 	done | tr -s ' ' '\n' | sort -u
@@ -72,11 +76,11 @@ deps_install()
 	fi
 }
 
-[ $# -gt 0 ] || set -- build qemu guest test check
+[ $# -gt 0 ] || set -- build qemu guest test check bench
 
 # A subshell cannot end this script: ask before the pipeline does
 for group; do
-	case $group in build|qemu|guest|test|check) ;; *) deps_usage ;; esac
+	case $group in build|qemu|guest|test|check|bench) ;; *) deps_usage ;; esac
 done
 
 # Splitting the lists into words is the intention
