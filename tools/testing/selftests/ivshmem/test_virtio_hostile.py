@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from harness import virtio_hostile as v
+from harness import virtio as v
 from harness.process import wait_for
 from harness.virtio_guest import no_task_hangs
 from harness.virtio_hostile import Disk

@@ -2,9 +2,6 @@
 """A virtio back end in Python on the server's socket, as simple as can be: one
 thread, split rings, looking instead of sleeping. Tests derive from it to have
 devices without a program, and back ends that break one rule each.
-
-The numbers of include/uapi/linux/virtio_ivshmem.h are literals here on
-purpose, so that a change there fails a test.
 """
 
 import struct
@@ -13,20 +10,11 @@ import time
 
 from .peer import Peer
 from .process import wait_for
+from .virtio import (CONFIG, DEVICE_FEATURES, DEVICE_FEATURES_SEL, DRIVER_FEATURES_SEL,
+                     DRIVER_OK, INDIRECT, NEXT, QUEUE_DESC, QUEUE_DEVICE, QUEUE_DRIVER,
+                     QUEUE_ENABLE, QUEUE_EVENT, QUEUE_SEL, QUEUE_SIZE, DRIVER_VECTOR,
+                     REVISION, SIZE, STATUS, TABLE_BYTES, TRANSACTION, TRANSPORT, WRITE)
 
-(REVISION, SIZE, TRANSACTION, DEVICE_FEATURES, DEVICE_FEATURES_SEL,
- DRIVER_FEATURES, DRIVER_FEATURES_SEL, QUEUE_SEL) = range(0, 0x20, 4)
-QUEUE_SIZE, DEVICE_VECTOR, DRIVER_VECTOR, QUEUE_ENABLE = range(0x20, 0x28, 2)
-QUEUE_DESC, QUEUE_DRIVER, QUEUE_DEVICE = 0x28, 0x30, 0x38
-CONFIG_EVENT, QUEUE_EVENT, STATUS, GENERATION, CONFIG = 0x40, 0x41, 0x44, 0x48, 0x4C
-
-DRIVER_OK = 4
-INDIRECT_DESC, EVENT_IDX, VERSION_1, ACCESS_PLATFORM, RING_PACKED, ORDER_PLATFORM = \
-    (1 << n for n in (28, 29, 32, 33, 34, 36))
-TRANSPORT = VERSION_1 | ACCESS_PLATFORM | ORDER_PLATFORM
-NEXT, WRITE, INDIRECT = 1, 2, 4
-
-_TABLE_BYTES = 4096
 _BANK = range(QUEUE_SIZE, QUEUE_DEVICE + 8)
 
 
@@ -91,17 +79,17 @@ class BackEnd(Peer):
     # Memory: offsets into the R/W section
 
     def get(self, offset, fmt):
-        values = struct.unpack_from(fmt, self.memory, _TABLE_BYTES + offset)
+        values = struct.unpack_from(fmt, self.memory, TABLE_BYTES + offset)
         return values if len(values) > 1 else values[0]
 
     def put(self, offset, fmt, *values):
-        struct.pack_into(fmt, self.memory, _TABLE_BYTES + offset, *values)
+        struct.pack_into(fmt, self.memory, TABLE_BYTES + offset, *values)
 
     def read(self, offset, size):
-        return self.memory[_TABLE_BYTES + offset:_TABLE_BYTES + offset + size]
+        return self.memory[TABLE_BYTES + offset:TABLE_BYTES + offset + size]
 
     def write(self, offset, data):
-        self.memory[_TABLE_BYTES + offset:_TABLE_BYTES + offset + len(data)] = data
+        self.memory[TABLE_BYTES + offset:TABLE_BYTES + offset + len(data)] = data
 
     # Life
 
