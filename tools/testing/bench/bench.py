@@ -38,7 +38,19 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
+def write(options, facts, figures):
+    options.output.mkdir(parents=True, exist_ok=True)
+    base = options.output / options.topic
+    text = report.table(facts, figures)
+    base.with_suffix(".txt").write_text(text)
+    report.write_json(base.with_suffix(".json"), figures)
+    report.write_plot(base.with_suffix(".svg"), facts, figures)
+    print(text, end="")
+
+
 def measure(options):
+    """Whatever happens, the figures of the cases before it are written."""
+    figures = []
     plan = runner.Plan(QUICK_RUNS if options.quick else options.runs, options.quick)
     with contextlib.ExitStack() as stack:
         topic = importlib.import_module(options.topic)
@@ -47,19 +59,15 @@ def measure(options):
         if not chosen:
             sys.exit(f"no case matches '{options.only}'; there are:\n" +
                      "\n".join(c.name for c in cases))
-        return facts, runner.run(chosen, plan)
+        try:
+            runner.run(chosen, plan, figures)
+        finally:
+            if figures:
+                write(options, facts, figures)
 
 
 def main(argv):
-    options = parse(argv)
-    facts, figures = measure(options)
-    options.output.mkdir(parents=True, exist_ok=True)
-    base = options.output / options.topic
-    text = report.table(facts, figures)
-    base.with_suffix(".txt").write_text(text)
-    report.write_json(base.with_suffix(".json"), figures)
-    report.write_plot(base.with_suffix(".svg"), facts, figures)
-    print(text, end="")
+    measure(parse(argv))
 
 
 if __name__ == "__main__":

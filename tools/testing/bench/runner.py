@@ -64,14 +64,12 @@ def _measure(case, plan):
     return [Figure(case, subject, values[subject]) for subject in case.subjects]
 
 
-def run(cases, plan):
-    """The figures of all cases."""
-    figures = []
+def run(cases, plan, figures):
+    """Append the figures of all cases: those so far are there if one fails."""
     for number, case in enumerate(cases, 1):
         start = time.monotonic()
         figures += _measure(case, plan)
         progress(f"[{number}/{len(cases)}] {case.name}: {time.monotonic() - start:.0f} s")
-    return figures
 
 
 def ratio(figure, figures):
