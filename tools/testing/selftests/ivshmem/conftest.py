@@ -133,11 +133,16 @@ def link(server, tmp_path):
 
 
 def pytest_terminal_summary(terminalreporter):
-    stats = terminalreporter.stats
-    count = {k: len(stats.get(k, [])) for k in ("passed", "failed", "error", "skipped")}
-    terminalreporter.write_line("")
-    for report in stats.get("skipped", []):
+    for report in terminalreporter.stats.get("skipped", []):
         terminalreporter.write_line(f"skipped: {report.nodeid}: {report.longrepr[2]}")
-    terminalreporter.write_line(f"{count['passed']} passed, "
-                                f"{count['failed'] + count['error']} failed, "
-                                f"{count['skipped']} skipped")
+
+
+def pytest_unconfigure(config):
+    """The last line of all."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if not reporter or not reporter.stats:
+        return
+    count = {k: len(reporter.stats.get(k, []))
+             for k in ("passed", "failed", "error", "skipped")}
+    print(f"{count['passed']} passed, {count['failed'] + count['error']} failed, "
+          f"{count['skipped']} skipped", flush=True)
