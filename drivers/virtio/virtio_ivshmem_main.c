@@ -20,7 +20,6 @@
  *
  * Implements Documentation/ivshmem/virtio.rst.
  */
-#include <linux/delay.h>
 #include <linux/interrupt.h>
 #include <linux/module.h>
 #include <uapi/linux/virtio_blk.h>
