@@ -21,6 +21,7 @@ from runner import Case
 
 PCI, HOST, VM = "virtio-pci", "ivshmem, host", "ivshmem, VM"
 MEMCPY, POOL = "memcpy", "bounce pool"
+NO_LINK = "back end's VM alone"
 
 TOOL = BUILD / "bench/bench-tool"
 FIO = pathlib.Path("/usr/bin/fio")
@@ -65,7 +66,7 @@ class Links:
                       programs=[FIO, TOOL], qemu_args=self._front_args())
         back = Guest("bench-back", kver, modules=["uio_ivshmem"],
                      programs=[BIN / "virtio-ivshmem-block", BIN / "virtio-ivshmem-console",
-                               TOOL],
+                               FIO, TOOL],
                      qemu_args=["-m", MEMORY_MB])
         for guest in (front, back):
             self.stack.callback(guest.stop)
@@ -110,10 +111,10 @@ class Links:
 
 # Disks
 
-def fio(guest, disk, rw, size, depth, seconds, extra=""):
+def fio(guest, disk, rw, size, depth, seconds, extra="--direct=1 --ioengine=libaio"):
     """One run of fio: what its JSON has of the job."""
     out = guest.check(
-        f"fio --name=bench --filename={disk} --direct=1 --ioengine=libaio --thread "
+        f"fio --name=bench --filename={disk} --thread "
         f"--rw={rw} --bs={size} --iodepth={depth} --time_based --runtime={seconds} "
         f"--randrepeat=0 --output-format=json {extra}", timeout=60 + seconds)
     return json.loads(out[out.index("{"):])["jobs"][0]["read" if "read" in rw else "write"]
@@ -122,6 +123,14 @@ def fio(guest, disk, rw, size, depth, seconds, extra=""):
 def find_disk(guest, sysfs):
     return "/dev/" + guest.wait_for(f"basename $(ls -d {sysfs}/virtio[0-9]*/block/* "
                                     f"{sysfs}/virtio-*/virtio*/block/* 2>/dev/null | grep .)")
+
+
+def image_case(links, disk, rw, seconds):
+    """What a back end in a VM cannot exceed: the image there, without a link."""
+    return Case(f"limit of the VM, sequential {rw}", "MB/s", PCI, {
+        PCI: lambda: fio(links.front, disk, rw, "1M", 4, seconds)["bw_bytes"] / 1e6,
+        NO_LINK: lambda: fio(links.back, "/image/image", rw, "1M", 1, seconds,
+                             f"--ioengine=psync --size={IMAGE_BYTES}")["bw_bytes"] / 1e6})
 
 
 def block_cases(links, seconds):
@@ -142,6 +151,8 @@ def block_cases(links, seconds):
         for rw in ("read", "write"):
             yield case(f"sequential {rw} 1 MiB", rw, "1M", depth, "MB/s", "bw_bytes", 1e6,
                        SEQUENTIAL_GOALS)
+    for rw in ("read", "write"):
+        yield image_case(links, disks[PCI], rw, seconds)
     for depth, goals in ((1, {}), (32, RANDOM_GOALS)):
         for rw in ("read", "write"):
             yield case(f"random {rw} 4 KiB", f"rand{rw}", "4k", depth, "IOPS", "iops", 1,
@@ -270,7 +281,7 @@ def pool_cases(links, seconds):
 
     def pool(rw):
         spent, job = tracer.seconds(lambda: fio(guest, disk, rw, "1M", 4, seconds,
-                                                "--mem=mmaphuge"))
+                                                "--direct=1 --ioengine=libaio --mem=mmaphuge"))
         return job["io_bytes"] / spent / 1e6
 
     def memcpy():
