@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Table tests of what is pure arithmetic: where rings and queues lie, against
+ * numbers computed by hand; how many queues are offered; what two offers come
+ * to. Sizes and offsets of the wire format are pinned against literals.
+ * Prints one line a case, exits 1 if one is wrong.
+ */
+#include "section.h"
+
+#define KIB 1024ULL
+#define MIB (1024 * KIB)
+
+struct layout_case {
+	const char *name;
+	uint64_t bytes;
+	unsigned int n, q;	/* n = 0: the section as every peer knows it */
+	int err;
+	struct ivn_ring_layout l;
+};
+
+static const struct layout_case layout_cases[] = {
+	{ "nothing", 0, .err = -ENOSPC },
+	{ "one byte less than the smallest", 1231, .err = -ENOSPC },
+	{ "smallest", 1232,
+	  .l = { 32, 960, 0, 512, 640, 960, 1232, 1232 } },
+	{ "4 KiB", 4 * KIB,
+	  .l = { 32, 960, 0, 512, 640, 960, 4096, 4096 } },
+	{ "header is one eighth, so half of it", 14336,
+	  .l = { 32, 960, 0, 512, 640, 960, 14336, 14336 } },
+	{ "header is a little less than one eighth", 14344,
+	  .l = { 64, 1792, 0, 1024, 1216, 1792, 14344, 14344 } },
+	{ "16 KiB", 16 * KIB,
+	  .l = { 64, 1792, 0, 1024, 1216, 1792, 16384, 16384 } },
+	{ "64 KiB", 64 * KIB,
+	  .l = { 256, 6784, 0, 4096, 4672, 6784, 65536, 65536 } },
+	{ "504 KiB", 504 * KIB,
+	  .l = { 2048, 53376, 0, 32768, 36928, 53376, 516096, 516096 } },
+	{ "1 MiB", MIB,
+	  .l = { 4096, 106624, 0, 65536, 73792, 106624, 1048576, 1048576 } },
+	{ "2 MiB", 2 * MIB,
+	  .l = { 4096, 106624, 0, 65536, 73792, 106624, 2097152, 2097152 } },
+	{ "256 MiB", 256 * MIB,
+	  .l = { 4096, 106624, 0, 65536, 73792, 106624, 268435456, 268435456 } },
+	{ "8 GiB", 8192 * MIB,
+	  .l = { 4096, 106624, 0, 65536, 73792, 106624, 8589934592, 8589934592 } },
+	{ "one queue leaves the extension alone", 64 * KIB, 1, 0,
+	  .l = { 256, 6784, 0, 4096, 4672, 6784, 65536, 65472 } },
+	{ "first of two", MIB, 2, 0,
+	  .l = { 2048, 53376, 110592, 143360, 147520, 163968, 577536, 577536 } },
+	{ "second of two", MIB, 2, 1,
+	  .l = { 2048, 53376, 577536, 610304, 614464, 630912, 1044480, 1044480 } },
+	{ "last of eight", MIB, 8, 7,
+	  .l = { 512, 13440, 913408, 921600, 922688, 926848, 1028096, 1028096 } },
+	{ "last of eight in 256 MiB", 256 * MIB, 8, 7,
+	  .l = { 4096, 106624, 234876928, 234942464, 234950720, 234983552,
+		 268414976, 268414976 } },
+	{ "last of four in all of 16 MiB but a page", 16 * MIB - 4 * KIB, 4, 3,
+	  .l = { 4096, 106624, 12595200, 12660736, 12668992, 12701824,
+		 16756736, 16756736 } },
+	{ "part of a page", 64 * KIB, 8, 7,
+	  .l = { 32, 960, 36864, 37376, 37504, 37824, 40960, 40960 } },
+	{ "parts of nothing", 16 * KIB, 8, 0, .err = -ENOSPC },
+	{ "parts of a section without room behind its header", 4 * KIB, 2, 0,
+	  .err = -ENOSPC },
+	{ "queue that is not there", MIB, 2, 2, .err = -EINVAL },
+	{ "too many queues", MIB, 9, 0, .err = -EINVAL },
+};
+
+static bool layout_check(const struct layout_case *c)
+{
+	struct ivn_ring_layout l;
+	int err = c->n || c->q ?
+		  ivn_ring_queue_layout(&l, c->bytes, c->n, c->q) :
+		  ivn_ring_layout(&l, c->bytes);
+
+	if (c->err)
+		return err == c->err;
+	return !err && l.qlen == c->l.qlen && l.header == c->l.header &&
+	       l.desc == c->l.desc && l.avail == c->l.avail &&
+	       l.used == c->l.used && l.data == c->l.data &&
+	       l.data_end == c->l.data_end && l.send_end == c->l.send_end;
+}
+
+/*
+ * The flags that announce the extension, and the extension, lie in nobody's
+ * rings or data; queues do not overlap.
+ */
+static bool layout_apart(uint64_t bytes, unsigned int n)
+{
+	struct ivn_ring_layout whole, l;
+	uint64_t end;
+	unsigned int q;
+
+	if (ivn_ring_layout(&whole, bytes))
+		return false;
+	for (q = 0, end = whole.header; q < n; q++, end = l.send_end) {
+		if (ivn_ring_queue_layout(&l, bytes, n, q) || l.desc < end ||
+		    l.data != l.desc + l.header || l.send_end <= l.data)
+			return false;
+	}
+	return end <= bytes - 64;
+}
+
+static bool layout_all_apart(void)
+{
+	uint64_t bytes;
+	unsigned int n;
+
+	for (bytes = 4 * KIB; bytes < 4 * MIB; bytes += 4 * KIB)
+		for (n = 2; n <= ivn_ring_max_queues(bytes, 9); n++)
+			if (!layout_apart(bytes, n))
+				return false;
+	return true;
+}
+
+struct offer_case {
+	const char *name;
+	uint64_t bytes;
+	uint32_t vectors;
+	unsigned int queues;
+};
+
+static const struct offer_case offer_cases[] = {
+	{ "no queue in too small a section", KIB, 9, 0 },
+	{ "one queue in 16 KiB", 16 * KIB, 9, 1 },
+	{ "three queues in 64 KiB, a fourth had 32 descriptors", 64 * KIB, 9, 3 },
+	{ "eight queues in 1 MiB", MIB, 9, 8 },
+	{ "more vectors than queues", MIB, 2048, 8 },
+	{ "vectors for seven queues", MIB, 8, 7 },
+	{ "vectors for two queues", MIB, 3, 2 },
+	{ "two vectors", MIB, 2, 1 },
+	{ "one vector", MIB, 1, 1 },
+};
+
+#define ALL 0x1f
+
+struct agree_case {
+	const char *name;
+	struct ivn_link_offer mine, peer;	/* queues = 0: none */
+	struct ivn_link_agreed agreed;
+	uint32_t vector_of_last;
+};
+
+static const struct agree_case agree_cases[] = {
+	{ "no offers", .agreed = { .queues = 1, .vectors = 9 }, .vector_of_last = 1 },
+	{ "offer of the peer alone", .peer = { 8, ALL, 1518, 65536, 9 },
+	  .agreed = { .queues = 1, .vectors = 9 }, .vector_of_last = 1 },
+	{ "own offer alone", .mine = { 8, ALL, 1518, 65536, 9 },
+	  .agreed = { .queues = 1, .vectors = 9 }, .vector_of_last = 1 },
+	{ "the smaller number of queues, what the peer takes",
+	  { 8, ALL, 9018, 65536, 9 }, { 3, ALL, 1518, 32768, 4 },
+	  { 3, 4, true, 0x1e, 1518, 32768 }, 3 },
+	{ "the smaller number of queues is mine",
+	  { 2, 1, 9018, 0, 9 }, { 3, 0x6000003, 1518, 0, 4 },
+	  { 2, 4, true, 2, 1518, 0 }, 2 },
+	{ "no header on my side", { 1, 0x1e, 1518, 65536, 9 },
+	  { 1, ALL, 1518, 65536, 1 }, { 1, 1, false, 0, 1518, 0 }, 0 },
+	{ "no header on the peer's side", { 1, ALL, 1518, 65536, 9 },
+	  { 1, 0x1e, 1518, 65536, 2 }, { 1, 2, false, 0, 1518, 0 }, 1 },
+	{ "no segmentation without checksums", { 1, ALL, 1518, 65536, 9 },
+	  { 1, 0x1d, 1518, 65536, 2 }, { 1, 2, true, 0, 1518, 65536 }, 1 },
+	{ "no segmentation of less than a frame", { 1, ALL, 1518, 65536, 9 },
+	  { 1, ALL, 1518, 1517, 2 }, { 1, 2, true, 2, 1518, 1517 }, 1 },
+};
+
+static bool agree_check(const struct agree_case *c)
+{
+	struct ivn_link_agreed a;
+
+	ivn_link_agree(&a, c->mine.queues ? &c->mine : NULL,
+		       c->peer.queues ? &c->peer : NULL, 9);
+	return a.queues == c->agreed.queues && a.vectors == c->agreed.vectors &&
+	       a.vnet_hdr == c->agreed.vnet_hdr &&
+	       a.features == c->agreed.features &&
+	       a.max_frame == c->agreed.max_frame &&
+	       a.max_gso == c->agreed.max_gso &&
+	       ivn_link_vector(&a, a.queues - 1) == c->vector_of_last;
+}
+
+/* The extension in a section of 64 KiB, written and read back */
+#define EXT_SECTION_BYTES	65536
+#define EXT_AVAIL		4096
+
+struct ext_case {
+	const char *name;
+	unsigned int offset;
+	uint8_t value;
+	bool valid;
+};
+
+static const struct ext_case ext_cases[] = {
+	{ "as written", 65472, 'I', true },
+	{ "not announced", EXT_AVAIL + 1, 0, false },
+	{ "announced by the wrong flag", EXT_AVAIL + 1, 0x40, false },
+	{ "announced beside other flags", EXT_AVAIL + 1, 0xff, true },
+	{ "magic", 65475, 'x', false },
+	{ "version 0", 65476, 0, false },
+	{ "version 2", 65476, 2, true },
+	{ "version 256", 65477, 1, true },
+	{ "no queues", 65478, 0, false },
+	{ "one queue", 65478, 1, true },
+	{ "eight queues", 65478, 8, true },
+	{ "nine queues", 65478, 9, false },
+	{ "256 queues more", 65479, 1, false },
+	{ "unknown features", 65483, 0xff, true },
+	{ "max_frame of 67", 65484, 67, false },
+	{ "max_frame of 68", 65484, 68, true },
+	{ "reserved", 65535, 1, true },
+};
+
+static bool ext_check(const struct ext_case *c)
+{
+	const struct ivn_link_offer mine = { 3, 0x1f, 100, 65536, 4 };
+	struct ivn_link_offer peer;
+	uint8_t *section = malloc(EXT_SECTION_BYTES);
+	bool ok;
+
+	memset(section, 0xff, EXT_SECTION_BYTES);
+	ok = !ivn_link_prepare(section, EXT_SECTION_BYTES, &mine) &&
+	     ivn_link_read_offer(&peer, section, EXT_SECTION_BYTES) &&
+	     !memcmp(&mine, &peer, sizeof(peer));
+	section[c->offset] = c->value;
+	ok = ok && ivn_link_read_offer(&peer, section, EXT_SECTION_BYTES) == c->valid;
+	free(section);
+	return ok;
+}
+
+/* What is cleared: the rings of every layout offered, and nothing that is data */
+static bool prepare_check(unsigned int offered)
+{
+	const struct ivn_link_offer mine = { offered, 0, 100, 0, 9 };
+	uint8_t *section = malloc(MIB), *zero = calloc(1, MIB);
+	struct ivn_ring_layout l;
+	unsigned int n, q;
+	bool ok = true;
+
+	memset(section, 0xff, MIB);
+	ivn_link_prepare(section, MIB, &mine);
+	section[65537] = 0;	/* IVSHMEM_NET_AVAIL_F_EXT */
+	for (n = 1; n <= offered; n++)
+		for (q = 0; q < n; q++) {
+			ivn_ring_queue_layout(&l, MIB, n, q);
+			ok = ok && !memcmp(section + l.desc, zero, l.header);
+		}
+	ok = ok && section[106624] == 0xff && section[MIB - 65] == 0xff &&
+	     section[MIB - 1] == 0;
+	free(section);
+	free(zero);
+	return ok;
+}
+
+static bool prepare_plain_check(void)
+{
+	uint8_t *section = malloc(4 * KIB);
+	struct ivn_link_offer peer;
+	bool ok;
+
+	memset(section, 0xff, 4 * KIB);
+	ok = !ivn_link_prepare(section, 4 * KIB, NULL) &&
+	     !section[0] && !section[959] && section[960] == 0xff &&
+	     !section[512] && !section[513] && !section[4 * KIB - 64] &&
+	     !ivn_link_read_offer(&peer, section, 4 * KIB) &&
+	     ivn_link_prepare(section, KIB, NULL) == -ENOSPC;
+	free(section);
+	return ok;
+}
+
+/* The wire format, byte for byte */
+#define PIN(type, member, offset) \
+	_Static_assert(offsetof(struct type, member) == (offset), #member)
+
+PIN(ivshmem_net_desc, addr, 0);
+PIN(ivshmem_net_desc, len, 8);
+PIN(ivshmem_net_desc, flags, 12);
+PIN(ivshmem_net_desc, next, 14);
+_Static_assert(sizeof(struct ivshmem_net_desc) == 16, "descriptor");
+PIN(ivshmem_net_avail, flags, 0);
+PIN(ivshmem_net_avail, idx, 2);
+PIN(ivshmem_net_avail, ring, 4);
+PIN(ivshmem_net_used, flags, 0);
+PIN(ivshmem_net_used, idx, 2);
+PIN(ivshmem_net_used, ring, 4);
+PIN(ivshmem_net_used_elem, id, 0);
+PIN(ivshmem_net_used_elem, len, 4);
+_Static_assert(sizeof(struct ivshmem_net_used_elem) == 8, "used element");
+PIN(ivshmem_net_ext, magic, 0);
+PIN(ivshmem_net_ext, version, 4);
+PIN(ivshmem_net_ext, queues, 6);
+PIN(ivshmem_net_ext, features, 8);
+PIN(ivshmem_net_ext, max_frame, 12);
+PIN(ivshmem_net_ext, max_gso, 16);
+PIN(ivshmem_net_ext, vectors, 20);
+PIN(ivshmem_net_ext, reserved, 24);
+_Static_assert(sizeof(struct ivshmem_net_ext) == 64, "extension");
+_Static_assert(IVSHMEM_NET_EXT_MAGIC == 0x584e5649 &&
+	       IVSHMEM_NET_AVAIL_F_EXT == 0x8000 && IVSHMEM_NET_MAX_QUEUES == 8,
+	       "extension");
+_Static_assert(IVSHMEM_NET_STATE_RESET == 0 && IVSHMEM_NET_STATE_INIT == 1 &&
+	       IVSHMEM_NET_STATE_READY == 2 && IVSHMEM_NET_STATE_RUN == 3, "states");
+_Static_assert(IVSHMEM_NET_F_VNET_HDR == 1 && IVSHMEM_NET_F_CSUM == 2 &&
+	       IVSHMEM_NET_F_TSO4 == 4 && IVSHMEM_NET_F_TSO6 == 8 &&
+	       IVSHMEM_NET_F_USO == 16, "features");
+
+static unsigned int layout_bad;
+
+static void layout_report(const char *what, const char *name, bool ok)
+{
+	printf("%s: %s: %s\n", ok ? "ok" : "WRONG", what, name);
+	layout_bad += !ok;
+}
+
+/* The events lie where a split virtqueue has them */
+static bool layout_events(void)
+{
+	static uint8_t section[64 * 1024] __attribute__((aligned(64)));
+	struct ivn_ring_layout l;
+
+	ivn_ring_layout(&l, sizeof(section));
+	return (uint8_t *)ivn_ring_used_event(section, &l) == section + 4612 &&
+	       (uint8_t *)ivn_ring_avail_event(section, &l) == section + 6724;
+}
+
+int main(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < RING_ARRAY_SIZE(layout_cases); i++)
+		layout_report("layout", layout_cases[i].name,
+			      layout_check(&layout_cases[i]));
+	layout_report("layout", "queues overlap neither each other nor the extension",
+		      layout_all_apart());
+	layout_report("layout", "events", layout_events());
+	for (i = 0; i < RING_ARRAY_SIZE(offer_cases); i++)
+		layout_report("offer", offer_cases[i].name,
+			      ivn_ring_max_queues(offer_cases[i].bytes,
+						  offer_cases[i].vectors) ==
+			      offer_cases[i].queues);
+	for (i = 0; i < RING_ARRAY_SIZE(agree_cases); i++)
+		layout_report("agree", agree_cases[i].name,
+			      agree_check(&agree_cases[i]));
+	for (i = 0; i < RING_ARRAY_SIZE(ext_cases); i++)
+		layout_report("extension", ext_cases[i].name,
+			      ext_check(&ext_cases[i]));
+	layout_report("prepare", "one queue offered", prepare_check(1));
+	layout_report("prepare", "eight queues offered", prepare_check(8));
+	layout_report("prepare", "no extension", prepare_plain_check());
+	return layout_bad ? 1 : 0;
+}
