@@ -9,6 +9,7 @@
  * Usage: ring-hostile [SECONDS [SEED]]
  */
 #include <pthread.h>
+#include <sched.h>
 
 #include "section.h"
 
@@ -17,6 +18,10 @@
 #define HOSTILE_USED		4672
 #define HOSTILE_FRAME_BYTES	100
 #define HOSTILE_BATCH		20000
+
+/* One poke in so many steps; a thread makes thousands while the victim sleeps */
+#define HOSTILE_TURN_STEPS	64
+#define HOSTILE_RACE_STEPS	8192
 
 /* One side: its section and its ends */
 struct hostile_side {
@@ -34,7 +39,7 @@ struct hostile {
 
 /* For the peer that has a thread: end, and start again */
 static bool hostile_stop;
-static unsigned int hostile_starts;
+static unsigned int hostile_starts, hostile_started;
 
 static void hostile_start_side(struct hostile *h, struct hostile_side *side,
 			       const struct hostile_side *other)
@@ -256,6 +261,27 @@ static bool hostile_check_back(struct hostile *h)
 	return ok;
 }
 
+/* Frames that come back before they were let go */
+static bool hostile_check_early(struct hostile *h)
+{
+	__u64 bytes;
+	bool ok;
+
+	hostile_scene(h);
+	ring_require(ivn_ring_tx_reserve(&h->victim.tx, HOSTILE_FRAME_BYTES));
+	ivn_ring_tx_commit(&h->victim.tx, HOSTILE_FRAME_BYTES);
+	hostile_write(h, HOSTILE_USED + 20, 4, 2);
+	hostile_write(h, HOSTILE_USED + 24, 4, 1);
+	hostile_write(h, HOSTILE_USED + 28, 4, 3);
+	hostile_write(h, HOSTILE_USED + 32, 4, 1);
+	hostile_write(h, HOSTILE_USED + 2, 2, 4);
+	ok = ivn_ring_tx_reclaim(&h->victim.tx, 10, &bytes) == -EPROTO;
+	hostile_write(h, HOSTILE_USED + 2, 2, 3);
+	ok = ok && ivn_ring_tx_reclaim(&h->victim.tx, 10, &bytes) == 3;
+	hostile_works(h);
+	return ok;
+}
+
 static bool hostile_report(const char *name, bool ok)
 {
 	printf("%s: %s\n", ok ? "ok" : "WRONG", name);
@@ -342,12 +368,12 @@ static int hostile_victim(struct hostile *h)
 	}
 }
 
-static void hostile_peer(struct hostile *h, uint64_t *seed)
+static void hostile_peer(struct hostile *h, uint64_t *seed, unsigned int steps)
 {
 	struct ivn_ring_frame f;
 	__u64 bytes;
 
-	if (!ring_below(seed, 64)) {
+	if (!ring_below(seed, steps)) {
 		hostile_poke(h, seed);
 		h->pokes++;
 	} else if (ring_below(seed, 2)) {
@@ -379,7 +405,7 @@ static void hostile_batch(struct hostile *h)
 	unsigned int i;
 
 	for (i = 0; i < HOSTILE_BATCH; i++) {
-		hostile_peer(h, &h->seed);
+		hostile_peer(h, &h->seed, HOSTILE_TURN_STEPS);
 		if (hostile_victim(h)) {
 			hostile_lawful(h);
 			hostile_start(h);
@@ -399,9 +425,18 @@ static void *hostile_thread(void *arg)
 		if (now != starts)
 			hostile_start_side(h, &h->peer, &h->victim);
 		starts = now;
-		hostile_peer(h, &seed);
+		WRITE_ONCE(hostile_started, now);
+		hostile_peer(h, &seed, HOSTILE_RACE_STEPS);
 	}
 	return NULL;
+}
+
+static void hostile_restart(struct hostile *h)
+{
+	hostile_start_side(h, &h->victim, &h->peer);
+	WRITE_ONCE(hostile_starts, hostile_starts + 1);
+	while (READ_ONCE(hostile_started) != hostile_starts)
+		sched_yield();
 }
 
 static void hostile_race(struct hostile *h, uint64_t end)
@@ -412,10 +447,8 @@ static void hostile_race(struct hostile *h, uint64_t end)
 	ring_require(!pthread_create(&thread, NULL, hostile_thread, h));
 	do {
 		for (i = 0; i < HOSTILE_BATCH; i++)
-			if (hostile_victim(h)) {
-				hostile_start_side(h, &h->victim, &h->peer);
-				WRITE_ONCE(hostile_starts, hostile_starts + 1);
-			}
+			if (hostile_victim(h))
+				hostile_restart(h);
 		hostile_lawful(h);
 	} while (ring_now_ms() < end);
 	WRITE_ONCE(hostile_stop, true);
@@ -430,7 +463,7 @@ static bool hostile_counts(const char *what, const struct hostile *h)
 	       (unsigned long long)h->returned,
 	       (unsigned long long)h->violations[1],
 	       (unsigned long long)h->violations[0]);
-	return h->frames && h->violations[0] && h->violations[1];
+	return h->violations[0] && h->violations[1];
 }
 
 int main(int argc, char **argv)
@@ -447,6 +480,8 @@ int main(int argc, char **argv)
 		ok &= hostile_report(hostile_cases[i].name,
 				     hostile_check(&h, &hostile_cases[i]));
 	ok &= hostile_report("indices that go back", hostile_check_back(&h));
+	ok &= hostile_report("used frame that was not published",
+			     hostile_check_early(&h));
 
 	printf("seed %llu\n", (unsigned long long)seed);
 	do

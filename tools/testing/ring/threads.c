@@ -9,25 +9,36 @@
  */
 #include <pthread.h>
 #include <sched.h>
-#include <time.h>
+#include <unistd.h>
 
 #include "section.h"
 
-#define THREADS_FRAMES		70000	/* more than the indices can count */
 #define THREADS_BATCH		64
-#define THREADS_LOST_S		20	/* nobody sleeps for so long */
+#define THREADS_LOST_MS		10000	/* nobody sleeps for so long */
+#define THREADS_SPINS		1024
 
+/* Nothing else: no lock and no order that could stand in for a barrier */
 struct threads_bell {
-	pthread_mutex_t mutex; /* protects rung */
-	pthread_cond_t cond;
 	bool rung;
+};
+
+/* The first has more frames than the indices can count */
+struct threads_case {
+	uint64_t bytes;
+	unsigned int n;
+	uint32_t frames;
+};
+
+static const struct threads_case threads_cases[] = {
+	{ 16384, 1, 70000 }, { 65536, 1, 20000 }, { 65536, 3, 10000 },
+	{ 1048576, 2, 20000 }, { 16777216, 1, 20000 },
 };
 
 struct threads_queue {
 	struct ivn_ring_tx tx;
 	struct ivn_ring_rx rx;
 	void *private;
-	uint32_t longest;
+	uint32_t frames, longest;
 	uint64_t tx_seed, rx_seed;
 	struct threads_bell tx_bell, rx_bell;
 	uint64_t tx_sleeps, rx_sleeps;	/* each its thread's */
@@ -36,38 +47,40 @@ struct threads_queue {
 
 static void threads_ring(struct threads_bell *bell)
 {
-	pthread_mutex_lock(&bell->mutex);
-	bell->rung = true;
-	pthread_cond_signal(&bell->cond);
-	pthread_mutex_unlock(&bell->mutex);
+	virt_store_release(&bell->rung, true); /* index before bell; threads_listen() */
 }
 
+/* Looks at the bell alone, closely: most wake-ups are lost in the first moment */
 static void threads_sleep(struct threads_bell *bell, const char *who)
 {
-	struct timespec limit;
-	int err = 0;
+	uint64_t limit = ring_now_ms() + THREADS_LOST_MS;
+	unsigned int i;
 
-	clock_gettime(CLOCK_REALTIME, &limit);
-	limit.tv_sec += THREADS_LOST_S;
-	pthread_mutex_lock(&bell->mutex);
-	while (!bell->rung && !err)
-		err = pthread_cond_timedwait(&bell->cond, &bell->mutex, &limit);
-	if (err)
+	for (i = 1; !READ_ONCE(bell->rung); i++) {
+		if (i % THREADS_SPINS)
+			continue;
+		usleep(1);
+		if (ring_now_ms() < limit)
+			continue;
 		printf("the %s sleeps for ever\n", who);
-	ring_require(!err);
-	bell->rung = false;
-	pthread_mutex_unlock(&bell->mutex);
+		ring_require(false);
+	}
+}
+
+/* What rings from here on ends the sleep; before the look that goes with arming */
+static void threads_listen(struct threads_bell *bell)
+{
+	WRITE_ONCE(bell->rung, false);
 }
 
 static void threads_dawdle(uint64_t *seed)
 {
-	uint32_t n = ring_below(seed, 256);
+	uint32_t n = ring_below(seed, 512);
 
-	if (n < 4)
+	if (!n)
 		sched_yield();
-	else if (n < 8)
-		for (n = ring_below(seed, 2000); n; n--)
-			__asm__ volatile("");
+	for (n = n < 4 ? 5000 : n % 256; n; n--)
+		__asm__ volatile("");
 }
 
 static void threads_reclaim(struct threads_queue *q)
@@ -99,6 +112,7 @@ static void *threads_reserve(struct threads_queue *q, uint32_t len)
 		threads_reclaim(q);
 		if (ivn_ring_tx_room(&q->tx, len))
 			continue;
+		threads_listen(&q->tx_bell);
 		if (ivn_ring_tx_arm(&q->tx, ring_below(&q->tx_seed, 128)))
 			continue;
 		threads_sleep(&q->tx_bell, "sender");
@@ -114,6 +128,7 @@ static void threads_drain(struct threads_queue *q)
 		threads_reclaim(q);
 		if (!ivn_ring_tx_pending(&q->tx))
 			return;
+		threads_listen(&q->tx_bell);
 		if (ivn_ring_tx_arm(&q->tx, ivn_ring_tx_pending(&q->tx)))
 			continue;
 		threads_sleep(&q->tx_bell, "sender");
@@ -131,22 +146,24 @@ static uint32_t threads_length(struct threads_queue *q)
 static void *threads_send(void *arg)
 {
 	struct threads_queue *q = arg;
-	uint32_t number, len, batch = 0;
+	uint32_t number, len, batch = 0, most = 1;
 	void *place;
 
-	for (number = 0; number < THREADS_FRAMES; number++) {
+	for (number = 0; number < q->frames; number++) {
 		len = threads_length(q);
 		place = threads_reserve(q, len);
 		ring_frame_fill(place, len, number);
 		ivn_ring_tx_commit(&q->tx, len);
 		if (!batch--) {
 			threads_publish(q);
-			batch = ring_below(&q->tx_seed, THREADS_BATCH);
+			batch = ring_below(&q->tx_seed, most);
 		}
 		if (!ring_below(&q->tx_seed, 32))
 			threads_reclaim(q);
-		if (!ring_below(&q->tx_seed, 256))
+		if (!ring_below(&q->tx_seed, most == 1 ? 4 : 256))
 			threads_drain(q);
+		if (!ring_below(&q->tx_seed, 512))
+			most = ring_below(&q->tx_seed, 2) ? 1 : THREADS_BATCH;
 	}
 	threads_drain(q);
 	return NULL;
@@ -170,6 +187,7 @@ static void threads_next(struct threads_queue *q, struct ivn_ring_frame *f)
 		if (got)
 			return;
 		threads_return(q);
+		threads_listen(&q->rx_bell);
 		if (ivn_ring_rx_arm(&q->rx))
 			continue;
 		threads_sleep(&q->rx_bell, "receiver");
@@ -183,7 +201,7 @@ static void *threads_receive(void *arg)
 	struct ivn_ring_frame f;
 	uint32_t number;
 
-	for (number = 0; number < THREADS_FRAMES; number++) {
+	for (number = 0; number < q->frames; number++) {
 		threads_next(q, &f);
 		threads_dawdle(&q->rx_seed);
 		ring_require(ring_frame_check(f.data, f.len, number));
@@ -195,19 +213,10 @@ static void *threads_receive(void *arg)
 	return NULL;
 }
 
-static void threads_bell_init(struct threads_bell *bell)
-{
-	*bell = (struct threads_bell) {
-		.mutex = PTHREAD_MUTEX_INITIALIZER,
-		.cond = PTHREAD_COND_INITIALIZER,
-	};
-}
-
 static void threads_start(struct threads_queue *q, const struct ivn_ring_layout *l,
 			  const struct ring_section *a, const struct ring_section *b,
 			  uint64_t seed)
 {
-	memset(q, 0, sizeof(*q));
 	q->private = malloc(ivn_ring_tx_bytes(l->qlen));
 	ivn_ring_tx_init(&q->tx, l, a->mine, b->theirs, q->private);
 	ivn_ring_rx_init(&q->rx, l, b->mine, a->theirs);
@@ -216,8 +225,6 @@ static void threads_start(struct threads_queue *q, const struct ivn_ring_layout 
 		q->longest = 9000;
 	q->tx_seed = seed;
 	q->rx_seed = ~seed;
-	threads_bell_init(&q->tx_bell);
-	threads_bell_init(&q->rx_bell);
 	ring_require(!pthread_create(&q->sender, NULL, threads_send, q));
 	ring_require(!pthread_create(&q->receiver, NULL, threads_receive, q));
 }
@@ -229,23 +236,25 @@ static void threads_finish(struct threads_queue *q)
 	free(q->private);
 }
 
-static void threads_run(uint64_t bytes, unsigned int n, uint64_t seed)
+/* Returns the number of frames */
+static uint32_t threads_run(const struct threads_case *c, uint64_t seed)
 {
-	static struct threads_queue queue[IVSHMEM_NET_MAX_QUEUES];
+	struct threads_queue queue[IVSHMEM_NET_MAX_QUEUES] = { 0 };
 	uint64_t tx_sleeps = 0, rx_sleeps = 0;
 	struct ring_section a, b;
 	struct ivn_ring_layout l;
 	unsigned int q;
 
-	ring_section_map(&a, bytes);
-	ring_section_map(&b, bytes);
-	ivn_ring_clear(a.mine, bytes, n);
-	ivn_ring_clear(b.mine, bytes, n);
-	for (q = 0; q < n; q++) {
-		ring_require(!ivn_ring_queue_layout(&l, bytes, n, q));
+	ring_section_map(&a, c->bytes);
+	ring_section_map(&b, c->bytes);
+	ivn_ring_clear(a.mine, c->bytes, c->n);
+	ivn_ring_clear(b.mine, c->bytes, c->n);
+	for (q = 0; q < c->n; q++) {
+		ring_require(!ivn_ring_queue_layout(&l, c->bytes, c->n, q));
+		queue[q].frames = c->frames;
 		threads_start(&queue[q], &l, &a, &b, ring_random(&seed));
 	}
-	for (q = 0; q < n; q++) {
+	for (q = 0; q < c->n; q++) {
 		threads_finish(&queue[q]);
 		tx_sleeps += queue[q].tx_sleeps;
 		rx_sleeps += queue[q].rx_sleeps;
@@ -253,17 +262,11 @@ static void threads_run(uint64_t bytes, unsigned int n, uint64_t seed)
 	ring_section_unmap(&a);
 	ring_section_unmap(&b);
 	printf("%llu bytes, %u queues: %u frames, senders slept %llu times, receivers %llu\n",
-	       (unsigned long long)bytes, n, n * THREADS_FRAMES,
+	       (unsigned long long)c->bytes, c->n, c->n * c->frames,
 	       (unsigned long long)tx_sleeps, (unsigned long long)rx_sleeps);
 	ring_require(tx_sleeps && rx_sleeps);
+	return c->n * c->frames;
 }
-
-static const struct {
-	uint64_t bytes;
-	unsigned int n;
-} threads_sections[] = {
-	{ 16384, 1 }, { 65536, 1 }, { 65536, 3 }, { 1048576, 2 }, { 16777216, 1 },
-};
 
 int main(int argc, char **argv)
 {
@@ -275,11 +278,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	do {
 		printf("seed %llu\n", (unsigned long long)seed);
-		for (i = 0; i < RING_ARRAY_SIZE(threads_sections); i++) {
-			threads_run(threads_sections[i].bytes, threads_sections[i].n,
-				    seed);
-			frames += threads_sections[i].n * THREADS_FRAMES;
-		}
+		for (i = 0; i < RING_ARRAY_SIZE(threads_cases); i++)
+			frames += threads_run(&threads_cases[i], seed);
 		seed++;
 	} while (ring_now_ms() < end);
 	printf("ok: %llu frames\n", (unsigned long long)frames);
