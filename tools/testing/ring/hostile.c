@@ -395,8 +395,9 @@ static void hostile_lawful(struct hostile *h)
 		uint64_t addr = le64_to_cpu(desc[i].addr);
 		uint32_t len = le32_to_cpu(desc[i].len);
 
-		ring_require(!desc[i].flags && (!len || (addr >= h->l.data &&
-			     addr % 64 == 0 && addr + len <= HOSTILE_BYTES - 64)));
+		ring_require(!desc[i].flags);
+		ring_require(!len || (addr >= h->l.data && addr % 64 == 0 &&
+				      addr + len <= HOSTILE_BYTES - 64));
 	}
 }
 
@@ -458,10 +459,11 @@ static void hostile_race(struct hostile *h, uint64_t end)
 
 static bool hostile_counts(const char *what, const struct hostile *h)
 {
-	printf("%s: %llu pokes, %llu frames taken, %llu came back, violations: %llu received, %llu returned\n",
-	       what, (unsigned long long)h->pokes, (unsigned long long)h->frames,
-	       (unsigned long long)h->returned,
+	printf("%s: %llu pokes; %llu frames in, %llu refused; %llu back, %llu refused\n",
+	       what, (unsigned long long)h->pokes,
+	       (unsigned long long)h->frames,
 	       (unsigned long long)h->violations[1],
+	       (unsigned long long)h->returned,
 	       (unsigned long long)h->violations[0]);
 	return h->violations[0] && h->violations[1];
 }
