@@ -10,17 +10,21 @@
 #include <linux/virtio_net.h>
 
 /* < 6.6 */
-#if __has_include(<net/page_pool/helpers.h>)
+#ifdef COMPAT_HAS_PAGE_POOL_HELPERS
 #include <net/page_pool/helpers.h>
 #else
 #include <net/page_pool.h>
 #endif
 
 /* < 6.3: nobody asks which parts of XDP there are */
-#ifdef COMPAT_HAS_XDP_FEATURES
-#define COMPAT_SET_XDP_FEATURES(dev, val) xdp_set_features_flag(dev, val)
-#else
-#define COMPAT_SET_XDP_FEATURES(dev, val) do { } while (0)
+#ifndef COMPAT_HAS_XDP_FEATURES
+#define NETDEV_XDP_ACT_BASIC		1
+#define NETDEV_XDP_ACT_REDIRECT		2
+#define NETDEV_XDP_ACT_NDO_XMIT		4
+
+static inline void xdp_set_features_flag(struct net_device *dev, u32 val)
+{
+}
 #endif
 
 /* < 6.2: the header of virtio-net has no segments of UDP */

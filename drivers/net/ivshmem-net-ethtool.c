@@ -36,7 +36,7 @@ static const char * const ivshmem_net_rx_names[IVSHMEM_NET_RX_STATS] = {
 	[IVSHMEM_NET_RX_VIOLATIONS] = "violations",
 };
 
-static const char * const ivshmem_net_names[] = {
+static const char ivshmem_net_names[][ETH_GSTRING_LEN] = {
 	"link_resets", "interrupt_storms", "queues_agreed", "peer_extended",
 	"peer_offloads",
 };
@@ -234,8 +234,8 @@ static void ivshmem_net_get_stat_names(const struct ivshmem_net *in, u8 *data)
 {
 	unsigned int i, q;
 
-	for (i = 0; i < ARRAY_SIZE(ivshmem_net_names); i++)
-		ethtool_sprintf(&data, "%s", ivshmem_net_names[i]);
+	memcpy(data, ivshmem_net_names, sizeof(ivshmem_net_names));
+	data += sizeof(ivshmem_net_names);
 	for (q = 0; q < ivshmem_net_possible_queues(in); q++) {
 		for (i = 0; i < IVSHMEM_NET_TX_STATS; i++)
 			ethtool_sprintf(&data, "tx_queue_%u_%s", q, ivshmem_net_tx_names[i]);

@@ -236,7 +236,8 @@ static bool ivshmem_net_connect(struct ivshmem_net *in)
 	int err;
 
 	if (!in->connected) {
-		virt_rmb(); /* the offer after the state; its writer orders by ivshmem_set_state() */
+		/* the offer after the state; partner: ivshmem_set_state() */
+		virt_rmb();
 		ivshmem_net_agree(in);
 		ivshmem_net_say_up(in);
 	}
@@ -509,7 +510,7 @@ static int ivshmem_net_set_xdp(struct ivshmem_net *in, struct bpf_prog *prog,
 	struct bpf_prog *old = rtnl_dereference(in->xdp);
 
 	if (prog && in->dev->mtu + VLAN_ETH_HLEN > IVSHMEM_NET_XDP_FRAME) {
-		NL_SET_ERR_MSG_MOD(extack, "MTU is too large for XDP, a frame has to fit into a page");
+		NL_SET_ERR_MSG_MOD(extack, "MTU is too large for XDP: one page a frame");
 		return -EOPNOTSUPP;
 	}
 	rcu_assign_pointer(in->xdp, prog);
@@ -664,8 +665,8 @@ static void ivshmem_net_init_dev(struct ivshmem_net *in)
 	dev->max_mtu = ivshmem_net_max_mtu(in, 1);
 	dev->mtu = clamp_t(u64, (l.send_end - l.data) / IVSHMEM_NET_MIN_MTU_DIVISOR,
 			   ETH_MIN_MTU, min_t(u32, IVSHMEM_NET_DEFAULT_MTU, dev->max_mtu));
-	COMPAT_SET_XDP_FEATURES(dev, NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT |
-				NETDEV_XDP_ACT_NDO_XMIT);
+	xdp_set_features_flag(dev, NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT |
+				   NETDEV_XDP_ACT_NDO_XMIT);
 	netif_carrier_off(dev);
 }
 
