@@ -12,7 +12,7 @@ import pytest
 from harness import virtio as v
 from harness.process import wait_for
 from harness.virtio_guest import no_task_hangs
-from harness.virtio_hostile import Disk
+from harness.virtio_backend import Disk
 
 pytestmark = pytest.mark.guest
 GUEST = {"modules": ["virtio_ivshmem", "virtio_blk"]}

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from harness.process import wait_for
-from harness.virtio_hostile import BackEnd
+from harness.virtio_backend import BackEnd
 
 pytestmark = pytest.mark.guest
 GUEST = {"modules": ["virtio_ivshmem", "virtio-rng", "virtio_net"]}

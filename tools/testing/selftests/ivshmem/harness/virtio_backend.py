@@ -9,7 +9,6 @@ import threading
 import time
 
 from .peer import Peer
-from .process import wait_for
 from .virtio import (CONFIG, DEVICE_FEATURES, DEVICE_FEATURES_SEL, DRIVER_FEATURES_SEL,
                      DRIVER_OK, INDIRECT, NEXT, QUEUE_DESC, QUEUE_DEVICE, QUEUE_DRIVER,
                      QUEUE_ENABLE, QUEUE_EVENT, QUEUE_SEL, QUEUE_SIZE, DRIVER_VECTOR,
@@ -247,8 +246,3 @@ class Disk(BackEnd):
     def serve_buffer(self, queue, head, segments):
         room = sum(length for _, length, writable in segments if writable)
         self.push(queue, head, self.give(segments, bytes(room - 1) + bytes([self.ok])))
-
-
-def served(back, count=1):
-    """Wait until the back end has answered that many transactions."""
-    wait_for(lambda: back.acts >= count or back.error, what="transactions")
