@@ -446,7 +446,7 @@ static void vi_shutdown(struct pci_dev *pdev)
 static const struct pci_device_id vi_ids[] = {
 	{ PCI_DEVICE(IVSHMEM_VENDOR_ID, IVSHMEM_DEVICE_ID),
 	  .class = IVSHMEM_CLASS_BASE | IVSHMEM_PROTO_VIRTIO_FRONT,
-	  .class_mask = IVSHMEM_CLASS_BASE | 0xc000 },
+	  .class_mask = IVSHMEM_CLASS_BASE | IVSHMEM_PROTO_KIND },
 	{ }
 };
 

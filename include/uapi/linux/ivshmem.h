@@ -30,6 +30,7 @@
 #define IVSHMEM_PROTO_NET		0x0001
 #define IVSHMEM_PROTO_USER_FIRST	0x4000
 #define IVSHMEM_PROTO_USER_LAST		0x7fff
+#define IVSHMEM_PROTO_KIND		0xc000	/* mask: user, front, back */
 #define IVSHMEM_PROTO_VIRTIO_FRONT	0x8000	/* | virtio device id */
 #define IVSHMEM_PROTO_VIRTIO_BACK	0xc000	/* | virtio device id */
 #define IVSHMEM_PROTO_VIRTIO_ROLE	0x4000	/* set: back end */
