@@ -17,6 +17,9 @@
 /* More of them than anybody uses only make requests use tables */
 #define VI_BLK_MAX_QUEUES	16
 
+/* What interrupts queues: a vector each, one for all, or that of the config */
+enum vi_vectors { VI_VECTOR_EACH, VI_VECTOR_SHARED, VI_VECTOR_CONFIG };
+
 /* Before virtio_ring looks for used buffers */
 static void vi_queue_pull(struct vi_queue *queue)
 {
@@ -86,15 +89,24 @@ irqreturn_t vi_all_queues_interrupt(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
-/* Which of our vectors a queue gets: its own, one for all queues, or 0 */
-static u16 vi_choose_vector(const struct vi_vdev *vv, unsigned int n,
-			    unsigned int queues)
+static enum vi_vectors vi_choose_vectors(const struct vi_vdev *vv,
+					 unsigned int queues)
 {
-	unsigned int vectors = vv->vi->ivd->vectors;
+	if (vv->vi->ivd->vectors > queues)
+		return VI_VECTOR_EACH;
+	return vi_has_queue_vectors(vv->vi) ? VI_VECTOR_SHARED : VI_VECTOR_CONFIG;
+}
 
-	if (vectors > queues)
-		return n + 1;
-	return vi_has_queue_vectors(vv->vi) ? 1 : VIRTIO_IVSHMEM_VECTOR_CONFIG;
+static u16 vi_vector(enum vi_vectors vectors, unsigned int index)
+{
+	switch (vectors) {
+	case VI_VECTOR_EACH:
+		return index + 1;
+	case VI_VECTOR_SHARED:
+		return 1;
+	default:
+		return VIRTIO_IVSHMEM_VECTOR_CONFIG;
+	}
 }
 
 /*
@@ -320,10 +332,8 @@ void vi_del_vqs(struct virtio_device *vdev)
 
 static int vi_find_queues(struct vi_vdev *vv, unsigned int nvqs,
 			  struct virtqueue *vqs[], struct virtqueue_info info[],
-			  unsigned int queues)
+			  unsigned int limit, enum vi_vectors vectors)
 {
-	bool own = vv->vi->ivd->vectors > queues;
-	unsigned int limit = vi_queue_limit(vv, queues);
 	struct vi_queue *queue;
 	unsigned int i, n = 0;
 	int err;
@@ -333,8 +343,8 @@ static int vi_find_queues(struct vi_vdev *vv, unsigned int nvqs,
 		if (!info[i].name)
 			continue;
 		err = vi_add_queue(vv, n, &info[i], limit,
-				   vi_choose_vector(vv, n, queues), &queue);
-		if (!err && own)
+				   vi_vector(vectors, n), &queue);
+		if (!err && vectors == VI_VECTOR_EACH)
 			err = vi_request_vector(vv, queue);
 		if (err)
 			return err;
@@ -350,6 +360,7 @@ int vi_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 {
 	struct vi_vdev *vv = to_vi_vdev(vdev);
 	unsigned int i, queues = 0;
+	enum vi_vectors vectors;
 	int err = 0;
 
 	for (i = 0; i < nvqs; i++)
@@ -357,11 +368,13 @@ int vi_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	if (!queues)
 		return -EINVAL;
 
-	if (vi_has_queue_vectors(vv->vi) && vv->vi->ivd->vectors <= queues)
+	vectors = vi_choose_vectors(vv, queues);
+	if (vectors == VI_VECTOR_SHARED)
 		err = vi_request_shared_vector(vv);
 	if (!err) {
 		mutex_lock(&vv->transaction);
-		err = vi_find_queues(vv, nvqs, vqs, info, queues);
+		err = vi_find_queues(vv, nvqs, vqs, info,
+				     vi_queue_limit(vv, queues), vectors);
 		mutex_unlock(&vv->transaction);
 	}
 	if (err)
