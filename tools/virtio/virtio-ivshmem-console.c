@@ -92,7 +92,6 @@ struct console_fifo {
  * @in_unwatched: input cannot be waited for, it is always there: a file,
  *	or what is left when the other side has closed
  * @in_ended: there is no more
- * @told: the driver was told the size of the window
  * @cols: of the window, 0 = unknown
  * @rows: likewise
  * @failed: the exit code
@@ -116,7 +115,6 @@ struct console {
 	bool escaped;
 	bool in_unwatched;
 	bool in_ended;
-	bool told;
 	uint16_t cols;
 	uint16_t rows;
 	bool failed;
@@ -212,21 +210,9 @@ static void console_drop(struct console *c, struct vib_element *element)
 	}
 }
 
-/*
- * Linux looks at the size only when it changes, and has a terminal to resize
- * only after it has told us to be ready: when it writes it has.
- */
-static void console_tell_window(struct console *c)
-{
-	if (!c->told && vib_has_feature(c->dev, VIRTIO_CONSOLE_F_SIZE))
-		vib_config_changed(c->dev);
-	c->told = true;
-}
-
 /* True if it is done with */
 static bool console_use(struct console *c, struct vib_element *element)
 {
-	console_tell_window(c);
 	console_take(c, element);
 	if (element->out_num && c->stalled)
 		console_drop(c, element);
@@ -530,12 +516,16 @@ static void console_set_config(void *opaque, size_t offset, const void *data,
 	console_output(c);
 }
 
+/*
+ * Linux up to 6.1 reads the size of the window only when it changes. A change
+ * between DRIVER_OK and the end of its probe is kept until then.
+ */
 static void console_started(void *opaque, uint64_t features)
 {
 	struct console *c = opaque;
 
-	(void)features;
-	c->told = false;
+	if (features & 1ULL << VIRTIO_CONSOLE_F_SIZE)
+		vib_config_changed(c->dev);
 }
 
 static void console_window(void *opaque, uint32_t events)

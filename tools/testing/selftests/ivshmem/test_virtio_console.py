@@ -318,6 +318,15 @@ def test_front_end_can_leave_under_a_flood(guest, console, what):
     echo_works(guest, terminal, raw_tty(guest))
 
 
+def test_window_size_is_known_before_the_first_output(guest, console, tmp_path):
+    lk, front, _ = console(guest, "--size=80x24")
+    guest.wait_for(f"[ \"$(stty size <{raw_tty(guest)})\" = '24 80' ]")
+    lk.back.kill()
+    front.wait_gone()
+    lk.serve(f"--listen=unix:{tmp_path}/console", "--size=132x50")
+    guest.wait_for(f"[ \"$(stty size <{raw_tty(guest)})\" = '50 132' ]")
+
+
 def test_window_size_changes_reach_the_guest(guest, link, tmp_path):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 30, 90, 0, 0))
