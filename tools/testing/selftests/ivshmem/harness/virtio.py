@@ -34,6 +34,16 @@ TABLE_BYTES = 4096
 _BUFFERS = 0x40000      # rings below, buffers above
 
 
+def load_index(memory, offset):
+    """A ring's index, in one piece: struct reads byte by byte."""
+    return memoryview(memory)[offset:offset + 2].cast("H")[0]
+
+
+def store_index(memory, offset, value):
+    """Likewise: struct writes zeroes first, which the other side can see."""
+    memoryview(memory)[offset:offset + 2].cast("H")[0] = value & 0xffff
+
+
 class Ring:
     """What both kinds of ring share: where a queue lies, and its buffers."""
 
@@ -93,7 +103,7 @@ class SplitRing(Ring):
         """Put a head into the avail ring, and publish it."""
         self.front.put(self.driver + 4 + 2 * (self.avail % self.size), "<H", head)
         self.avail = self.avail + 1 if index is None else index
-        self.front.put(self.driver + 2, "<H", self.avail & 0xffff)
+        store_index(self.front.map, TABLE_BYTES + self.driver + 2, self.avail)
 
     def publish(self, descs):
         slots = [self.free.pop(0) for _ in descs]
@@ -106,7 +116,8 @@ class SplitRing(Ring):
         return slots[0]
 
     def used(self):
-        while self.front.get(self.device + 2, "<H") != self.seen & 0xffff:
+        while load_index(self.front.map, TABLE_BYTES + self.device + 2) != \
+                self.seen & 0xffff:
             at = self.device + 4 + 8 * (self.seen % self.size)
             ident, written = self.front.get(at, "<II")
             self.seen += 1

@@ -12,7 +12,8 @@ from .peer import Peer
 from .virtio import (CONFIG, DEVICE_FEATURES, DEVICE_FEATURES_SEL, DRIVER_FEATURES_SEL,
                      DRIVER_OK, INDIRECT, NEXT, QUEUE_DESC, QUEUE_DEVICE, QUEUE_DRIVER,
                      QUEUE_ENABLE, QUEUE_EVENT, QUEUE_SEL, QUEUE_SIZE, DRIVER_VECTOR,
-                     REVISION, SIZE, STATUS, TABLE_BYTES, TRANSACTION, TRANSPORT, WRITE)
+                     REVISION, SIZE, STATUS, TABLE_BYTES, TRANSACTION, TRANSPORT, WRITE,
+                     load_index, store_index)
 
 _BANK = range(QUEUE_SIZE, QUEUE_DEVICE + 8)
 
@@ -203,7 +204,8 @@ class BackEnd(Peer):
 
     def pop(self, queue):
         """Serve the next buffer, if there is one."""
-        if self.get(queue.avail + 2, "<H") == queue.seen & 0xffff:
+        avail = load_index(self.memory, TABLE_BYTES + queue.avail + 2)
+        if avail == queue.seen & 0xffff:
             return False
         head = self.get(queue.avail + 4 + 2 * (queue.seen % queue.size), "<H")
         queue.seen += 1
@@ -217,7 +219,7 @@ class BackEnd(Peer):
     def push(self, queue, head, written):
         self.put(queue.device + 4 + 8 * (queue.used % queue.size), "<II", head, written)
         queue.used += 1
-        self.put(queue.device + 2, "<H", queue.used & 0xffff)
+        store_index(self.memory, TABLE_BYTES + queue.device + 2, queue.used)
         self.put(QUEUE_EVENT, "<B", 1)
         self.kick(queue.driver_vector)
 
