@@ -21,9 +21,14 @@ from harness import BIN
 from harness.process import listens, wait_for
 from harness.virtio_guest import no_task_hangs
 
+USER, PASSWORD = "ada", "ivshmem"
+PASSWD = f"root:x:0:0::/:/bin/sh\n{USER}:x:1000:1000::/home:/bin/sh\n"
+SHADOW = f"{USER}:$5$shared$9ujdPzabKL8qmF63LUyzX3bMYDCzkDN2YxknhZJjVWB:::::::\n"
+
 pytestmark = pytest.mark.guest
 GUEST = {"modules": ["virtio_ivshmem", "virtio_console", "uio_ivshmem"],
-         "programs": [BIN / "virtio-ivshmem-console"]}
+         "programs": [BIN / "virtio-ivshmem-console"],
+         "files": {"/etc/passwd": PASSWD, "/etc/shadow": (SHADOW, 0o600)}}
 
 DATA_BYTES = 2 << 20
 
@@ -81,6 +86,26 @@ class Terminal:
 
     def close(self):
         self.sock.close()
+
+
+class Pty(Terminal):
+    """The same over --pty."""
+
+    def __init__(self, path):
+        wait_for(path.exists, what="link to the pseudo terminal")
+        self.fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        self.text = b""
+
+    def read(self, timeout=0.05):
+        if not select.select([self.fd], [], [], timeout)[0]:
+            return b""
+        return os.read(self.fd, 1 << 16)
+
+    def send(self, text):
+        os.write(self.fd, text.encode())
+
+    def close(self):
+        os.close(self.fd)
 
 
 @pytest.fixture
@@ -184,6 +209,22 @@ def test_queues_share_what_vectors_there_are(guest, link, tmp_path, vectors, msi
 
 # A terminal to work at
 
+def vi_and_less_work(terminal, prompt, text):
+    terminal.send(f"vi {text}\r")
+    terminal.expect(f"- {text}")        # the status line, not the echo
+    terminal.send("ihello from vi\x1b")
+    terminal.expect("hello from vi")
+    terminal.send(":wq\r")
+    terminal.expect(prompt)
+    terminal.send(f"cat {text}; seq 100 | less\r")
+    terminal.expect("hello from vi\r\n")
+    terminal.expect("22")
+    terminal.send("G")
+    terminal.expect("100")
+    terminal.send("q")
+    terminal.expect(prompt)
+
+
 def test_shell_vi_and_less_are_usable(guest, console):
     _, _, terminal = console(guest, "--size=80x24")
     tty = guest.wait_for(FIND)
@@ -197,20 +238,61 @@ def test_shell_vi_and_less_are_usable(guest, console):
     terminal.expect("sleep 100\r\n")
     terminal.send("\x03")
     terminal.expect("# ")
-    terminal.send("vi /tmp/text\n")
-    terminal.expect(r"/tmp/text")
-    terminal.send("ihello from vi\x1b")
-    terminal.expect("hello from vi")
-    terminal.send(":wq\r")
-    terminal.expect("# ")
-    terminal.send("cat /tmp/text; seq 100 > /tmp/seq; less /tmp/seq\n")
-    terminal.expect("hello from vi\r\n")
-    terminal.expect("22")
-    terminal.send("G")
-    terminal.expect("100")
-    terminal.send("q")
-    terminal.expect("# ")
+    vi_and_less_work(terminal, "# ", "/tmp/text")
     terminal.send("exit\n")
+
+
+def log_in(terminal):
+    terminal.expect("login: ")
+    terminal.send(f"{USER}\r")
+    terminal.expect("Password: ")
+    terminal.send(f"{PASSWORD}\r")
+    terminal.expect(r"\$ ")
+
+
+def test_login_works_again_and_again(guest, link, tmp_path):
+    guest.check(f"mkdir /home && chown {USER} /home")
+    lk = link("console")
+    path = tmp_path / "pty"
+
+    def serve():
+        lk.serve(f"--pty={path}", "--size=80x24")
+        return Pty(path)
+
+    terminal = serve()
+    front = lk.plug(guest)
+    guest.wait_for(FIND)
+    guest.popen("while :; do getty 0 hvc0 vt100; usleep 100000; done")
+
+    terminal.expect("login: ")
+    terminal.send(f"{USER}\r")
+    terminal.expect("Password: ")
+    terminal.send("a guess\r")
+    terminal.expect("Login incorrect")
+
+    log_in(terminal)
+    terminal.send("id -un; tty; stty size; echo $TERM\r")
+    terminal.expect(f"{USER}\r\n/dev/hvc0\r\n24 80\r\nvt100\r\n")
+    vi_and_less_work(terminal, r"\$ ", "letter")
+    terminal.send("exit\r")
+    log_in(terminal)
+    terminal.send("cat letter; exit\r")
+    terminal.expect("hello from vi\r\n")
+
+    terminal.expect("login: ")
+    for in_vi in False, True:
+        terminal.close()
+        lk.back.kill()
+        front.wait_gone()
+        guest.wait_for("! pidof vi")
+        terminal = serve()
+        log_in(terminal)
+        if not in_vi:
+            terminal.send("vi letter\r")
+            terminal.expect("- letter")
+    terminal.send("cat letter\r")
+    terminal.expect("hello from vi\r\n")
+    terminal.close()
 
 
 # Deaths
