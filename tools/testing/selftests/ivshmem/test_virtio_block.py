@@ -4,6 +4,7 @@ back end on the host or in the other guest, and the death of either.
 """
 
 import hashlib
+import json
 import os
 import signal
 
@@ -194,6 +195,25 @@ def test_full_pool_only_slows_down(guest, link, image, ring):
     disk.serve(*RINGS[ring], image)
     front = disk.plug(guest)
     fio(guest, front.disk(), "--size=4m --bs=32k --rw=randwrite --iodepth=64")
+
+
+@pytest.mark.parametrize("kb", [4, 16])
+def test_full_pool_is_shared_by_the_queues(guest, link, image, kb):
+    """Who finds it full tries again on its next completion or after 3 ms: a
+    lottery at each moment, and none that one queue loses all the time.
+    """
+    disk = link("block", size="64K", vectors=3)
+    disk.serve("--queues=2", image)
+    front = disk.plug(guest)
+    name, failures = front.disk(), front.pool("failures")
+    jobs = [f"--name=cpu{cpu} --cpus_allowed={cpu}" for cpu in (0, 1)]
+    out = guest.check(f"fio --filename={name} --allow_file_create=0 --thread --direct=1 "
+                      f"--ioengine=libaio --iodepth=32 --rw=randwrite --bs={kb}k --size=8m "
+                      f"--io_size={8192 * kb}k --exitall --output-format=json "
+                      f"{' '.join(jobs)}", timeout=60)
+    assert front.pool("failures") > failures
+    counts = [job["write"]["total_ios"] for job in json.loads(out)["jobs"]]
+    assert max(counts) == 8192 and 5 * min(counts) >= max(counts), counts
 
 
 def test_several_disks_do_not_mix(guest, link, tmp_path):
