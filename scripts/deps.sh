@@ -18,7 +18,7 @@ meson libglib2.0-dev libpixman-1-dev libfdt-dev"
 
 # Guests: an emulator, a userland for the initramfs, tools to unpack kernels
 deps_guest="qemu-system-x86 busybox-static kmod gzip xz-utils zstd make gcc
-libc6-dev python3"
+libc6-dev python3 e2fsprogs iperf3"
 
 deps_test="python3 python3-pytest python3-pytest-timeout g++ clang e2fsprogs fio
 systemd"

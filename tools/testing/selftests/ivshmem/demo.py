@@ -23,12 +23,15 @@ SERVER = ["ivshmem2-server", "-F", "-l", "1M", "-o", "256K", "-V", "2"]
 # The first at a virtio link is the back end
 VIRTIO_SERVER = ["ivshmem2-server", "-F", "-l", "4M", "-V", "3", "-P"]
 BLOCK, CONSOLE = "0x8002", "0x8003"
+NET_SERVER = ["ivshmem2-server", "-F", "-l", "16M", "-o", "4M", "-V", "2", "-P", "0x0001"]
+ADDRESS = {"a": "10.9.8.1", "b": "10.9.8.2"}
 KERNELS = {"a": "6.1", "b": "6.12"}
-MODULES = {"a": ["uio_ivshmem", "virtio_ivshmem", "virtio_blk", "virtio_console",
-                 "ext4", "crc32c_generic"],
-           "b": ["uio_ivshmem"]}
-PROGRAMS = {"a": ["/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck"],
-            "b": [BIN / "virtio-ivshmem-block", BIN / "virtio-ivshmem-console"]}
+MODULES = {"a": ["uio_ivshmem", "ivshmem-net", "virtio_ivshmem", "virtio_blk",
+                 "virtio_console", "ext4", "crc32c_generic"],
+           "b": ["uio_ivshmem", "ivshmem-net"]}
+PROGRAMS = {"a": ["/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/bin/iperf3"],
+            "b": [BIN / "virtio-ivshmem-block", BIN / "virtio-ivshmem-console",
+                  "/usr/bin/iperf3"]}
 GREETING = "hello, neighbour"
 SHOWN_STATE = 42
 
@@ -203,6 +206,32 @@ def show_console(a, b, node):
     console.wait()
 
 
+def net_up(screen, device):
+    """Configure the interface and return its name."""
+    name = screen.guest.wait_for(f"ls {device.sysfs}/net")
+    address = ADDRESS[screen.guest.name.removeprefix("demo-")]
+    screen.run(f"ip addr add {address}/24 dev {name} && ip link set {name} up", "^$",
+               user="root")
+    return name
+
+
+def show_net(a, b, devices):
+    step("A cable between the guests")
+    net_up(a, devices[0])
+    name = net_up(b, devices[1])
+    a.guest.wait_for(f"ping -c 1 -W 1 {ADDRESS['b']}")
+    a.run(f"ping -c 3 {ADDRESS['b']}", "3 packets received, 0% packet loss", user="root")
+    server = b.start("iperf3 -s --forceflush", "Server listening", user="root")
+    a.run(f"iperf3 -c {ADDRESS['b']} -t 2 | grep -e sender -e receiver", "receiver",
+          user="root")
+    server.kill()
+
+    step("One end goes down and up: the link comes back by itself")
+    b.run(f"ip link set {name} down && ip link set {name} up", "^$", user="root")
+    a.guest.wait_for(f"ping -c 1 -W 1 {ADDRESS['b']}")
+    a.run("dmesg | grep -o 'link .*' | tail -n 2", "link up", user="root")
+
+
 def show_death(a, b, watch):
     step(f"Guest a dies: kill -9 {a.guest.process.pid}; its neighbour notices")
     a.guest.kill()
@@ -256,6 +285,7 @@ def demo(stack):
     socket = start_server(stack, directory, SERVER)
     disk = start_server(stack, directory, VIRTIO_SERVER + [BLOCK])
     console = start_server(stack, directory, VIRTIO_SERVER + [CONSOLE])
+    net = start_server(stack, directory, NET_SERVER)
     with Progress(f"Booting guests with Linux {' and '.join(KERNELS.values())}"):
         guests = start_guests(stack)
     a, b = (Screen(guest, plug_uio(guest, socket, "shm")) for guest in guests)
@@ -264,6 +294,7 @@ def demo(stack):
     show_ping(a, b)
     show_disk(a, b, plug_virtio(*guests, disk, "disk"))
     show_console(a, b, plug_virtio(*guests, console, "console"))
+    show_net(a, b, [guest.plug("net", net) for guest in guests])
     watch = show_states(a, b)
     show_death(a, b, watch)
 
