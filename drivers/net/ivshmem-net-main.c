@@ -446,10 +446,16 @@ static int ivshmem_net_request_vector(struct ivshmem_net *in, unsigned int i)
 	v->in = in;
 	v->queue = i ? &in->queue[i - 1] : NULL;
 	v->irq = pci_irq_vector(in->ivd->pdev, i);
+	if (i)
+		snprintf(v->name, sizeof(v->name), "ivn-%s-%u",
+			 pci_name(in->ivd->pdev), i - 1);
+	else
+		snprintf(v->name, sizeof(v->name), "ivn-%s-link",
+			 pci_name(in->ivd->pdev));
 	INIT_DELAYED_WORK(&v->calm, ivshmem_net_calm_work);
 	return request_irq(v->irq, ivshmem_net_interrupt,
 			   in->ivd->pdev->msix_enabled ? 0 : IRQF_SHARED,
-			   in->dev->name, v);
+			   v->name, v);
 }
 
 static void ivshmem_net_free_vectors(struct ivshmem_net *in, unsigned int n)

@@ -113,6 +113,27 @@ static int ivshmem_net_tx_copy(const struct ivshmem_net *in,
 	return 0;
 }
 
+static u32 ivshmem_net_gso_feature(const struct sk_buff *skb)
+{
+	switch (skb_shinfo(skb)->gso_type & ~(SKB_GSO_DODGY | SKB_GSO_TCP_ECN)) {
+	case SKB_GSO_TCPV4:
+		return IVSHMEM_NET_F_TSO4;
+	case SKB_GSO_TCPV6:
+		return IVSHMEM_NET_F_TSO6;
+	case SKB_GSO_UDP_L4:
+		return skb_shinfo(skb)->gso_segs > IVSHMEM_NET_USO_SEGMENTS ?
+		       0 : IVSHMEM_NET_F_USO;
+	default:
+		return 0;
+	}
+}
+
+static bool ivshmem_net_gso_ok(const struct ivshmem_net *in,
+			       const struct sk_buff *skb)
+{
+	return in->agreed.features & ivshmem_net_gso_feature(skb);
+}
+
 static bool ivshmem_net_tx_too_long(const struct ivshmem_net *in,
 				    const struct sk_buff *skb)
 {
@@ -120,7 +141,9 @@ static bool ivshmem_net_tx_too_long(const struct ivshmem_net *in,
 
 	if (skb->len + in->header > in->tx_max)
 		return true;
-	return !skb_is_gso(skb) && skb->len > max;
+	if (skb_is_gso(skb))	/* the link may have changed since the check */
+		return !ivshmem_net_gso_ok(in, skb);
+	return skb->len > max;
 }
 
 static void ivshmem_net_tx_drop(struct ivshmem_net_queue *q, struct sk_buff *skb,
@@ -138,7 +161,7 @@ netdev_tx_t ivshmem_net_start_xmit(struct sk_buff *skb, struct net_device *dev)
 	u32 bytes = skb->len + in->header;
 	void *place;
 
-	if (unlikely(!q->running)) {
+	if (unlikely(!q->running || skb->len < ETH_HLEN)) {
 		ivshmem_net_tx_drop(q, skb, IVSHMEM_NET_TX_DROPPED);
 		return NETDEV_TX_OK;
 	}
@@ -172,21 +195,6 @@ kick:
 	return NETDEV_TX_OK;
 }
 
-static u32 ivshmem_net_gso_feature(const struct sk_buff *skb)
-{
-	switch (skb_shinfo(skb)->gso_type & ~(SKB_GSO_DODGY | SKB_GSO_TCP_ECN)) {
-	case SKB_GSO_TCPV4:
-		return IVSHMEM_NET_F_TSO4;
-	case SKB_GSO_TCPV6:
-		return IVSHMEM_NET_F_TSO6;
-	case SKB_GSO_UDP_L4:
-		return skb_shinfo(skb)->gso_segs > IVSHMEM_NET_USO_SEGMENTS ?
-		       0 : IVSHMEM_NET_F_USO;
-	default:
-		return 0;
-	}
-}
-
 /* The peer's features come and go with the link: what it lacks, the stack does */
 netdev_features_t ivshmem_net_features_check(struct sk_buff *skb,
 					     struct net_device *dev,
@@ -195,8 +203,7 @@ netdev_features_t ivshmem_net_features_check(struct sk_buff *skb,
 	struct ivshmem_net *in = netdev_priv(dev);
 
 	if (skb_is_gso(skb) &&
-	    (!(in->agreed.features & ivshmem_net_gso_feature(skb)) ||
-	     skb->len > READ_ONCE(in->gso_max)))
+	    (!ivshmem_net_gso_ok(in, skb) || skb->len > READ_ONCE(in->gso_max)))
 		features &= ~NETIF_F_GSO_MASK;
 	return vlan_features_check(skb, features);
 }

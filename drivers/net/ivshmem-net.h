@@ -59,6 +59,7 @@ enum ivshmem_net_rx_stat {
  * @in: the device
  * @queue: whose vector it is, NULL for the first, which tells of the state
  * @irq: its number
+ * @name: in /proc/interrupts
  * @idle: interrupts since the last one that told something new
  * @calm: lets it come again after too many of them
  */
@@ -66,6 +67,7 @@ struct ivshmem_net_vector {
 	struct ivshmem_net *in;
 	struct ivshmem_net_queue *queue;
 	unsigned int irq;
+	char name[32];
 	unsigned int idle;
 	struct delayed_work calm;
 };
