@@ -43,7 +43,8 @@ help:
 	@echo '  test          everything that CI runs'
 	@echo '  check         static gates: checkpatch, W=1, sparse, kernel-doc, ...'
 	@echo '  check-host    tests that need no guest'
-	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12'
+	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12;'
+	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here'
 	@echo '  bench         measure; T=name of a topic (virtio): table, plot and'
 	@echo '                JSON in build/bench; BENCH=--quick for one short run'
 	@echo '  deps          install the Debian packages that these need'
@@ -52,6 +53,9 @@ help:
 
 $(BUILD)/kernels/%/headers:
 	@scripts/fetch-kernel.sh $*
+
+$(BUILD)/kernels/%-debug/headers:
+	@scripts/build-debug-kernel.sh $*
 
 kernels: $(KVERS:%=$(BUILD)/kernels/%/headers)
 
@@ -120,8 +124,10 @@ test-deps:
 check-host: test-deps
 	cd $(TESTS) && pytest-3 -m 'not guest'
 
+check-vm: KVERS_TESTED = $(if $(DEBUG),$(or $(filter $(KVERS),$(KVER)),6.1)-debug,$(filter $(KVERS),$(KVER)))
 check-vm: test-deps
-	cd $(TESTS) && KVERS='$(filter $(KVERS),$(KVER))' pytest-3 -m guest $(if $(T),test_$(T).py)
+	$(if $(DEBUG),scripts/deps.sh debug && $(MAKE) $(KVERS_TESTED:%=$(BUILD)/modules/%/.built))
+	cd $(TESTS) && KVERS='$(KVERS_TESTED)' pytest-3 -m guest $(if $(T),test_$(T).py)
 
 test: test-deps
 	cd $(TESTS) && pytest-3

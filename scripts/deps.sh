@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Installs the Debian packages that the given groups of work need.
 #
-# Usage: scripts/deps.sh [build|qemu|guest|test|check|bench]...   (default: all)
+# Usage: scripts/deps.sh [build|qemu|guest|test|check|debug|bench]...   (default: all)
 #
 # Quick and silent when nothing is missing. Only root may install: everybody
 # else is told the command.
@@ -25,12 +25,16 @@ systemd"
 
 deps_check="sparse shellcheck mandoc clang perl python3 python3-pyflakes linux-source-6.12"
 
+# Kernels of our own, to test on
+deps_debug="linux-source-6.1 linux-source-6.12 gcc make bc bison flex libelf-dev libssl-dev
+xz-utils kmod"
+
 # Benchmarks: the load, and the plot
 deps_bench="fio python3 python3-matplotlib"
 
 deps_usage()
 {
-	echo "usage: $0 [build|qemu|guest|test|check|bench]..." >&2
+	echo "usage: $0 [build|qemu|guest|test|check|debug|bench]..." >&2
 	exit 2
 }
 
@@ -43,6 +47,7 @@ deps_packages()
 		guest)	echo "$deps_guest" ;;
 		test)	echo "$deps_test" ;;
 		check)	echo "$deps_check" ;;
+		debug)	echo "$deps_debug" ;;
 		bench)	echo "$deps_bench" ;;
 		*)	deps_usage ;;
 		esac

@@ -31,6 +31,7 @@ from .qmp import Qmp, QmpError
 LOGS = BUILD / "logs"
 BOOT_TIMEOUT = 120
 MEMORY_MB = 256
+DEBUG_MEMORY_MB = 1024      # KASAN keeps what is freed for a while
 
 # Where ivshmem devices are plugged: these slots of the PCI bus are free
 _FIRST_SLOT = 0x10
@@ -322,6 +323,7 @@ class Guest:
                 "-device", "isa-serial,chardev=agent",
                 "-qmp", f"unix:{self._dir}/qmp,server=on,wait=off",
                 *(["-incoming", f"exec:cat {self._frozen}"] if self._frozen else []),
+                *(["-m", str(DEBUG_MEMORY_MB)] if self.kver.endswith("-debug") else []),
                 *self.qemu_args]
 
     def _connect(self):

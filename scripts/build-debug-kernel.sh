@@ -1,0 +1,70 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Builds the kernel that `make check-vm DEBUG=1` boots: Debian's linux-source
+# with tools/testing/debug.config. Installs nothing.
+#
+# Usage: scripts/build-debug-kernel.sh 6.1|6.12
+#
+# Leaves in build/kernels/KVER-debug what fetch-kernel.sh leaves in KVER. What
+# is there is kept: remove the directory to build again.
+set -eu
+
+cd "$(dirname "$0")/.."
+bdk_kver=${1:?usage: $0 6.1|6.12}
+bdk_dir=build/kernels/$bdk_kver-debug
+bdk_config=$PWD/tools/testing/debug.config
+bdk_archive=/usr/src/linux-source-$bdk_kver.tar.xz
+
+bdk_die()
+{
+	echo "build-debug-kernel: $*" >&2
+	exit 1
+}
+
+# Quiet, but for what failed
+bdk_make()
+{
+	make -C "$bdk_dir/source" -s -j"$(nproc)" "$@" >>"$bdk_dir/log" 2>&1 || {
+		tail -n 30 "$bdk_dir/log" >&2
+		bdk_die "make $* failed, see $bdk_dir/log"
+	}
+}
+
+# Everything that was asked for has to be there: a dependency that is missing
+# drops an option without a word
+bdk_configure()
+{
+	bdk_make tinyconfig
+	(cd "$bdk_dir/source" &&
+	 scripts/kconfig/merge_config.sh -m .config "$bdk_config") >>"$bdk_dir/log" 2>&1
+	bdk_make olddefconfig
+	missing=
+	for option in $(sed -n 's/^\(CONFIG_[A-Z0-9_]*=[ym]\)$/\1/p' "$bdk_config"); do
+		grep -qx "$option" "$bdk_dir/source/.config" ||
+			missing="$missing $option"
+	done
+	[ -z "$missing" ] || bdk_die "not to be had in this kernel:$missing"
+}
+
+bdk_install()
+{
+	bdk_make INSTALL_MOD_PATH="$PWD/$bdk_dir/root" modules_install
+	release=$(cat "$bdk_dir/source/include/config/kernel.release")
+	rm -f "$bdk_dir/root/lib/modules/$release/build" \
+		"$bdk_dir/root/lib/modules/$release/source"
+	ln -sfn "root/lib/modules/$release" "$bdk_dir/modules"
+	ln -sfn source "$bdk_dir/headers"
+	ln -sfn source/arch/x86/boot/bzImage "$bdk_dir/vmlinuz"
+	ln -sfn source/vmlinux "$bdk_dir/vmlinux"
+	echo "$release" >"$bdk_dir/release"
+}
+
+[ ! -e "$bdk_dir/release" ] || exit 0
+[ -e "$bdk_archive" ] || bdk_die "install linux-source-$bdk_kver"
+rm -rf "$bdk_dir"
+mkdir -p "$bdk_dir/source"
+echo "Building a kernel $bdk_kver with KASAN, lockdep and more: some minutes"
+tar -C "$bdk_dir/source" --strip-components=1 -xf "$bdk_archive"
+bdk_configure
+bdk_make vmlinux bzImage modules
+bdk_install
