@@ -8,7 +8,7 @@ import pytest
 from harness import ROOT
 from harness.process import run
 
-FILES = ["usr/bin/ivshmem", "usr/bin/ivshmem2-server",
+FILES = ["usr/bin/ivshmem", "usr/bin/ivshmem2-server", "usr/bin/ivshmem-tap",
          "usr/include/ivshmem/ivshmem.h",
          "usr/lib/libivshmem.a", "usr/lib/libivshmem.so",
          "usr/lib/pkgconfig/libivshmem.pc",
@@ -23,6 +23,7 @@ FILES = ["usr/bin/ivshmem", "usr/bin/ivshmem2-server",
          "usr/share/man/man1/virtio-ivshmem-console.1",
          "usr/share/man/man1/ivshmem.1",
          "usr/share/man/man1/ivshmem2-server.1",
+         "usr/share/man/man1/ivshmem-tap.1",
          "usr/share/man/man3/libivshmem.3"]
 MODULES = ["ivshmem.ko", "uio_ivshmem.ko", "virtio_ivshmem.ko"]
 
@@ -54,7 +55,7 @@ def test_install_puts_module_where_modprobe_finds_it(stage, name):
 
 
 def test_installed_programs_start(stage):
-    for program in "ivshmem", "ivshmem2-server":
+    for program in "ivshmem", "ivshmem2-server", "ivshmem-tap":
         result = run([stage / "usr/bin" / program, "--help"])
         assert result.returncode == 0 and "sage" in result.stdout
 
