@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """ivshmem-tap on the host: two of them in network namespaces, and one against
-a peer of the first generation, well behaved or not.
+a peer of the first generation, well behaved or not. And in a guest, over
+/dev/uioN.
 """
 
 import ctypes
@@ -21,10 +22,12 @@ import pytest
 from harness import BIN, ROOT
 from harness.net_peer import RESET, NetPeer, checksum
 from harness.process import reap, run, wait_for
+from harness.uio import device_node
 
 TAP = BIN / "ivshmem-tap"
 LINK = ["-P", "1", "-n", "2", "-V", "2", "-l", "4M", "-o", "1M"]
 SMALL = ["-P", "1", "-n", "2", "-V", "2", "-l", "256K", "-o", "64K"]
+GUEST = {"modules": ["uio_ivshmem", "tun"], "programs": [TAP]}
 CLONE_NEWNET = 0x40000000
 SOL_UDP, UDP_SEGMENT = 17, 103
 NOBODY = 65534
@@ -679,3 +682,83 @@ def test_frame_with_a_senseless_header_is_refused(old, header):
     peer.send(header + peer.arp(1, bytes(6), b"\xc0\0\2\1"))
     wait_for(lambda: ns.tap.stats()["refused"] == before + 1, what="the counter")
     assert "link is down" not in ns.tap.text()
+
+
+# In a guest
+
+NEW_ID = "echo 110a 4106 ffffffff ffffffff ff0001 ffffff > /sys/bus/pci/drivers/uio_ivshmem/new_id"
+GUEST_ADDRESS = "192.0.2.3"
+
+
+class GuestTap:
+    """ivshmem-tap in a guest, on a device without driver of its own."""
+
+    def __init__(self, guest, path):
+        self.guest = guest
+        device = guest.plug("net", path)
+        guest.run(NEW_ID)   # once a boot, then it is known
+        self.node = device_node(guest, device)
+        self.start()
+
+    def start(self):
+        self.job = self.guest.popen(f"exec ivshmem-tap -v -i tap0 {self.node}")
+        self.guest.wait_for(f"ip address add {GUEST_ADDRESS}/24 dev tap0")
+        self.guest.check("ip link set tap0 up")
+        self.guest.wait_for("grep -q 1 /sys/class/net/tap0/carrier")
+
+    def ping(self, to):
+        self.guest.wait_for(f"ping -q -c 1 -W 2 {to}")
+
+
+@pytest.mark.guest
+def test_guest_over_uio_talks_with_an_old_peer(guest, server):
+    path = server(*LINK)
+    with NetPeer(path, "192.0.2.9") as peer:
+        inside = GuestTap(guest, path)
+        peer.wait_running()
+        inside.ping("192.0.2.9")
+        inside.job.kill(signal.SIGTERM)
+        peer.wait_for(lambda p: p.other_state() == RESET, what="reset")
+        assert inside.job.wait().code == 0
+
+
+@pytest.mark.guest
+def test_guest_over_uio_talks_with_the_host_and_survives_crashes(guest, server, namespace, tap):
+    path = server(*LINK)
+    host = namespace(1)
+    host.tap = tap(host, path)
+    inside = GuestTap(guest, path)
+    host.wait_carrier()
+    host.tap.wait_text("extensions vnet_hdr csum tso4 tso6")
+    for _ in range(3):
+        inside.ping(host.address)
+        assert host.ping(GUEST_ADDRESS, "-s", "1472")
+        inside.job.kill()
+        inside.job.wait()
+        host.wait_carrier(False)
+        inside.start()
+        host.wait_carrier()
+
+
+@pytest.mark.guest
+def test_stream_from_a_guest_over_uio_arrives_as_it_was_sent(guest, server, namespace, tap):
+    path = server(*LINK)
+    host = namespace(1)
+    host.tap = tap(host, path)
+    inside = GuestTap(guest, path)
+    host.wait_carrier()
+    inside.ping(host.address)
+    listener = host.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind((host.address, 5001))
+    listener.listen(1)
+    guest.check("dd if=/dev/urandom of=/tmp/data bs=1M count=4")
+    job = guest.popen(f"nc {host.address} 5001 < /tmp/data")
+    connection, _ = listener.accept()
+    connection.settimeout(30)
+    got = b""
+    while part := connection.recv(1 << 20):
+        got += part
+    connection.close()
+    listener.close()
+    assert job.wait().code == 0 and len(got) == 4 << 20
+    assert guest.check("md5sum /tmp/data; rm /tmp/data").split()[0] == hashlib.md5(got).hexdigest()
