@@ -77,7 +77,7 @@ static size_t tap_cable_hdr_bytes(const struct tap_cable *c)
 /* What the interface may make use of */
 static uint32_t tap_cable_features(const struct tap_cable *c)
 {
-	uint64_t large = ivn_ring_frame_bytes(TAP_MAX_FRAME + tap_cable_hdr_bytes(c) + 1);
+	uint64_t large = ivn_ring_frame_bytes(TAP_MAX_FRAME + tap_cable_hdr_bytes(c));
 
 	if (c->agreed.max_gso < TAP_CABLE_MIN_GSO ||
 	    c->tx.end - c->tx.start < TAP_CABLE_MIN_LARGE * large)
