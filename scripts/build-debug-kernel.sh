@@ -39,6 +39,7 @@ bdk_configure()
 	 scripts/kconfig/merge_config.sh -m .config "$bdk_config") >>"$bdk_dir/log" 2>&1
 	bdk_make olddefconfig
 	missing=
+	# shellcheck disable=SC2013
 	for option in $(sed -n 's/^\(CONFIG_[A-Z0-9_]*=[ym]\)$/\1/p' "$bdk_config"); do
 		grep -qx "$option" "$bdk_dir/source/.config" ||
 			missing="$missing $option"
@@ -61,10 +62,14 @@ bdk_install()
 
 [ ! -e "$bdk_dir/release" ] || exit 0
 [ -e "$bdk_archive" ] || bdk_die "install linux-source-$bdk_kver"
-rm -rf "$bdk_dir"
-mkdir -p "$bdk_dir/source"
+mkdir -p "$bdk_dir"
 echo "Building a kernel $bdk_kver with KASAN, lockdep and more: some minutes"
-tar -C "$bdk_dir/source" --strip-components=1 -xf "$bdk_archive"
+if [ ! -e "$bdk_dir/source" ]; then
+	rm -rf "$bdk_dir/unpacked"
+	mkdir "$bdk_dir/unpacked"
+	tar -C "$bdk_dir/unpacked" --strip-components=1 -xf "$bdk_archive"
+	mv "$bdk_dir/unpacked" "$bdk_dir/source"
+fi
 bdk_configure
 bdk_make vmlinux bzImage modules
 bdk_install
