@@ -4,6 +4,7 @@ a peer of the first generation, well behaved or not. And in a guest, over
 /dev/uioN.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import itertools
@@ -27,7 +28,8 @@ from harness.uio import device_node
 TAP = BIN / "ivshmem-tap"
 LINK = ["-P", "1", "-n", "2", "-V", "2", "-l", "4M", "-o", "1M"]
 SMALL = ["-P", "1", "-n", "2", "-V", "2", "-l", "256K", "-o", "64K"]
-GUEST = {"modules": ["uio_ivshmem", "tun"], "programs": [TAP]}
+GUEST = {"modules": ["uio_ivshmem", "tun"], "packed": ["ivshmem-net"],
+         "programs": [TAP, "/usr/sbin/ethtool"]}
 CLONE_NEWNET = 0x40000000
 SOL_UDP, UDP_SEGMENT = 17, 103
 NOBODY = 65534
@@ -740,14 +742,8 @@ def test_guest_over_uio_talks_with_the_host_and_survives_crashes(guest, server, 
         host.wait_carrier()
 
 
-@pytest.mark.guest
-def test_stream_from_a_guest_over_uio_arrives_as_it_was_sent(guest, server, namespace, tap):
-    path = server(*LINK)
-    host = namespace(1)
-    host.tap = tap(host, path)
-    inside = GuestTap(guest, path)
-    host.wait_carrier()
-    inside.ping(host.address)
+def stream_arrives(guest, host):
+    """Four megabytes from the guest to the host, through TCP."""
     listener = host.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind((host.address, 5001))
     listener.listen(1)
@@ -762,3 +758,49 @@ def test_stream_from_a_guest_over_uio_arrives_as_it_was_sent(guest, server, name
     listener.close()
     assert job.wait().code == 0 and len(got) == 4 << 20
     assert guest.check("md5sum /tmp/data; rm /tmp/data").split()[0] == hashlib.md5(got).hexdigest()
+
+
+@pytest.mark.guest
+def test_stream_from_a_guest_over_uio_arrives_as_it_was_sent(guest, server, namespace, tap):
+    path = server(*LINK)
+    host = namespace(1)
+    host.tap = tap(host, path)
+    inside = GuestTap(guest, path)
+    host.wait_carrier()
+    inside.ping(host.address)
+    stream_arrives(guest, host)
+
+
+@contextlib.contextmanager
+def driver_in(guest, path):
+    """The interface of ivshmem-net, which is not the first that wants it."""
+    device = guest.plug("net", path)
+    address = device.sysfs.rpartition("/")[2]
+    guest.check(f"modprobe ivshmem-net && cd {device.sysfs} && "
+                "echo ivshmem_net > driver_override && "
+                "{ ! test -e driver || basename $(readlink driver) | grep -q net || "
+                f"echo {address} > driver/unbind; }} && "
+                f"{{ test -e driver || echo {address} > /sys/bus/pci/drivers_probe; }}")
+    name = guest.wait_for(f"ls {device.sysfs}/net")
+    guest.check(f"ip address add {GUEST_ADDRESS}/24 dev {name} && ip link set {name} up")
+    yield name
+    guest.check("rmmod ivshmem_net")
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("options, extended", [([], "1"), (["--no-extensions"], "0")])
+def test_driver_of_a_guest_talks_with_the_host(guest, server, namespace, tap, options, extended):
+    path = server(*LINK)
+    host = namespace(1)
+    host.tap = tap(host, path, *options)
+    with driver_in(guest, path) as name:
+        host.wait_carrier()
+        guest.wait_for(f"ping -q -c 1 -W 2 {host.address}")
+        assert host.ping(GUEST_ADDRESS, "-s", "1472")
+        stream_arrives(guest, host)
+        assert guest.check(f"ethtool -S {name} | grep peer_extended").split()[-1] == extended
+        host.tap.end(signal.SIGKILL)
+        guest.wait_for(f"grep -q 0 /sys/class/net/{name}/carrier")
+        host.tap = tap(host, path, *options)
+        guest.wait_for(f"ping -q -c 1 -W 2 {host.address}")
+    host.wait_carrier(False)
