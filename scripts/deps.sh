@@ -85,7 +85,7 @@ deps_install()
 
 # A subshell cannot end this script: ask before the pipeline does
 for group; do
-	case $group in build|qemu|guest|test|check|bench) ;; *) deps_usage ;; esac
+	case $group in build|qemu|guest|test|check|debug|bench) ;; *) deps_usage ;; esac
 done
 
 # Splitting the lists into words is the intention
