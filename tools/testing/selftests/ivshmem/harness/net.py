@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Ethernet over ivshmem between two guests: a cable and its ends.
+
+    cable = Cable(server, a, b)
+    cable.up()
+    cable.ping(a)
+    print(cable.iperf(a)["end"]["sum_sent"]["bytes"])
+
+What busybox has too is called by its path here: its shell would take its own.
+"""
+
+import contextlib
+import json
+import pathlib
+import re
+
+PROGRAMS = [pathlib.Path(p) for p in (
+    "/usr/sbin/ip", "/usr/bin/ping", "/usr/sbin/ethtool", "/usr/bin/iperf3",
+    "/usr/bin/socat")]
+
+# Arguments of Guest for whom a cable is plugged into
+GUEST = {"modules": ["ivshmem_net"], "programs": PROGRAMS, "qemu_args": ["-m", 384]}
+
+PROTOCOL = "0x0001"
+
+
+class End:
+    """An ivshmem device in a guest and its network interface.
+
+    side 0 or 1 chooses the addresses, number the network; id is the device's.
+    """
+
+    def __init__(self, guest, socket, side, number=0, **properties):
+        self.guest = guest
+        self.address = f"10.0.{number}.{side + 1}"
+        self.address6 = f"fd00:{number}::{side + 1}"
+        self.device = guest.plug(f"net{number}", socket, **properties)
+        self.name = self.find()
+
+    def find(self):
+        """The interface, when there is one: after bind or reset look again."""
+        self.name = self.guest.wait_for(f"ls {self.device.sysfs}/net | grep .")
+        return self.name
+
+    def up(self):
+        self.ip(f"addr replace {self.address}/24 dev {self.name}")
+        self.ip(f"addr replace {self.address6}/64 dev {self.name} nodad")
+        self.ip(f"link set {self.name} up")
+
+    def down(self):
+        self.ip(f"link set {self.name} down")
+
+    def ip(self, words):
+        return self.guest.check(f"/bin/ip {words}")
+
+    def set(self, words):
+        """ip link set"""
+        return self.ip(f"link set dev {self.name} {words}")
+
+    def ethtool(self, option, words=""):
+        return self.guest.check(f"ethtool {option} {self.name} {words}")
+
+    def attribute(self, name):
+        return self.guest.check(f"cat /sys/class/net/{self.name}/{name}")
+
+    def carrier(self):
+        return self.guest.run(f"grep -q 1 /sys/class/net/{self.name}/carrier").code == 0
+
+    def wait_carrier(self, on=True, timeout=20):
+        test = "grep -q" if on else "! grep -qs"
+        self.guest.wait_for(f"{test} 1 /sys/class/net/{self.name}/carrier", timeout)
+
+    def stats(self):
+        """Counters of the driver, ethtool -S."""
+        found = re.findall(r"(?m)^ +(\w+): (\d+)$", self.ethtool("-S"))
+        return {name: int(value) for name, value in found}
+
+    def count(self, name):
+        """The sum of a counter, as rx_packets, over all queues."""
+        way, what = name.split("_", 1)
+        return sum(v for k, v in self.stats().items()
+                   if re.fullmatch(f"{way}_queue_\\d_{what}", k))
+
+    def link_stats(self):
+        """Counters of the kernel: {"rx": {"packets": ...}, "tx": ...}"""
+        return json.loads(self.ip(f"-s -j link show {self.name}"))[0]["stats64"]
+
+    def extensions(self, on):
+        self.ethtool("--set-priv-flags", f"extensions {'on' if on else 'off'}")
+
+
+class Cable:
+    """A server, and two guests that are plugged into it."""
+
+    def __init__(self, server, a, b, size="16M", output="4M", vectors=4, number=0,
+                 **properties):
+        self.socket = server("-P", PROTOCOL, "-l", size, "-o", output, "-V", vectors)
+        self.ends = [End(guest, self.socket, side, number, **properties)
+                     for side, guest in enumerate((a, b))]
+        self.a, self.b = self.ends
+
+    def end(self, guest):
+        return self.a if guest is self.a.guest else self.b
+
+    def other(self, guest):
+        return self.b if guest is self.a.guest else self.a
+
+    def up(self):
+        """Both interfaces with addresses, and carrier."""
+        for end in self.ends:
+            end.up()
+        self.wait_carriers()
+        return self
+
+    def wait_carrier(self, guest, on=True, timeout=20):
+        self.end(guest).wait_carrier(on, timeout)
+
+    def wait_carriers(self, timeout=20):
+        for end in self.ends:
+            end.wait_carrier(timeout=timeout)
+
+    def ping(self, guest, address=None, count=3, options="", timeout=30):
+        """All of so many echo requests are answered, the peer's by default."""
+        address = address or self.other(guest).address
+        out = guest.check(f"/bin/ping -c {count} -i 0.01 -W 5 {options} {address}",
+                          timeout=timeout)
+        assert f" {count} received, 0% packet loss" in out, out
+
+    @contextlib.contextmanager
+    def _iperf_server(self, guest, port):
+        job = guest.popen(f"exec iperf3 -s -1 -p {port}")
+        guest.wait_for(f"netstat -ltn | grep -q ':{port} '")
+        try:
+            yield
+        finally:
+            job.kill()
+            job.wait()
+
+    def iperf(self, guest, options="-n 8M", address=None, port=5201, timeout=60):
+        """iperf3 from the guest to the other one; what it reports."""
+        other = self.other(guest)
+        with self._iperf_server(other.guest, port):
+            out = guest.run(f"iperf3 -J -c {address or other.address} -p {port} {options}",
+                            timeout=timeout)
+            report = json.loads(out.out)
+            assert out.code == 0 and "error" not in report, report.get("error")
+            return report
+
+    @contextlib.contextmanager
+    def traffic(self, guest, options="", port=5202):
+        """iperf3 inside the block, from the guest: it still runs at the end."""
+        other = self.other(guest)
+        with self._iperf_server(other.guest, port):
+            job = guest.popen(f"exec iperf3 -c {other.address} -p {port} -t 600 "
+                              f"-i 0.2 --forceflush {options}")
+            job.wait_output("bits/sec")
+            yield job
+            assert job.code is None, f"{job.command}: {job.stdout} {job.stderr}"
+            job.kill()
+            job.wait()
