@@ -407,10 +407,8 @@ static void ivshmem_net_serve(struct ivshmem_net_vector *v)
 		WRITE_ONCE(v->idle, 0);
 		ivshmem_net_queue_link(in, IVSHMEM_NET_LINK_MS);
 	}
-	/* A peer that has one vector may think so of us */
+	/* With one vector there is one queue; and a peer may think so of us */
 	napi_schedule(&in->queue[0].napi);
-	if (in->ivd->vectors == 1)
-		ivshmem_net_look_at_queues(in);
 }
 
 static irqreturn_t ivshmem_net_interrupt(int irq, void *data)
