@@ -22,6 +22,36 @@ PROGRAMS = [pathlib.Path(p) for p in (
 GUEST = {"modules": ["ivshmem_net"], "programs": PROGRAMS, "qemu_args": ["-m", 384]}
 
 PROTOCOL = "0x0001"
+IPV6_MIN_MTU = 1280
+
+
+class Transfer:
+    """A file of random bytes on its way between two guests, over any path.
+
+    socat has the words for it; whole() waits for the end and compares.
+    """
+
+    def __init__(self, sender, receiver, listen, connect, kib, sender_in="", receiver_in=""):
+        self.receiver = receiver
+        tag = re.sub(r"\W", "", listen)
+        self.sent, self.got = f"/tmp/{tag}-sent", f"/tmp/{tag}-got"
+        self.kib = kib
+        self.sum = sender.check(f"head -c {kib}k /dev/urandom > {self.sent}; "
+                                f"md5sum < {self.sent}")
+        self.sink = receiver.popen(f"exec {receiver_in} socat -u -b 65536 {listen} "
+                                   f"OPEN:{self.got},creat,trunc")
+        port = re.search(r":(\d+)", listen)[1]
+        receiver.wait_for(f"{receiver_in} netstat -ltun | grep -q ':{port} '")
+        self.source = sender.popen(f"exec {sender_in} socat -u -b 32768 "
+                                   f"OPEN:{self.sent} {connect}")
+
+    def whole(self, timeout=60):
+        result = self.source.wait(timeout)
+        assert result.code == 0, result.err
+        self.receiver.wait_for(f"test $(stat -c %s {self.got}) -ge {self.kib * 1024}")
+        self.sink.kill()
+        self.sink.wait()
+        assert self.receiver.check(f"md5sum < {self.got}") == self.sum
 
 
 class End:
@@ -44,7 +74,8 @@ class End:
 
     def up(self):
         self.ip(f"addr replace {self.address}/24 dev {self.name}")
-        self.ip(f"addr replace {self.address6}/64 dev {self.name} nodad")
+        if int(self.attribute("mtu")) >= IPV6_MIN_MTU:
+            self.ip(f"addr replace {self.address6}/64 dev {self.name} nodad")
         self.ip(f"link set {self.name} up")
 
     def down(self):
@@ -94,9 +125,13 @@ class Cable:
 
     def __init__(self, server, a, b, size="16M", output="4M", vectors=4, number=0,
                  **properties):
+        """properties: of each device, or where it is a pair, of a's and b's."""
         self.socket = server("-P", PROTOCOL, "-l", size, "-o", output, "-V", vectors)
-        self.ends = [End(guest, self.socket, side, number, **properties)
-                     for side, guest in enumerate((a, b))]
+        self.ends = []
+        for side, guest in enumerate((a, b)):
+            own = {k: v[side] if isinstance(v, tuple) else v
+                   for k, v in properties.items()}
+            self.ends.append(End(guest, self.socket, side, number, **own))
         self.a, self.b = self.ends
 
     def end(self, guest):
@@ -120,11 +155,24 @@ class Cable:
             end.wait_carrier(timeout=timeout)
 
     def ping(self, guest, address=None, count=3, options="", timeout=30):
-        """All of so many echo requests are answered, the peer's by default."""
+        """The first so many echo requests are answered, the peer's by default.
+
+        With -w, late is not lost: ping waits for all answers and may send more.
+        """
         address = address or self.other(guest).address
-        out = guest.check(f"/bin/ping -c {count} -i 0.01 -W 5 {options} {address}",
-                          timeout=timeout)
-        assert f" {count} received, 0% packet loss" in out, out
+        out = guest.run(f"/bin/ping -c {count} -i 0.01 -w {timeout - 10} {options} {address}",
+                        timeout=timeout)
+        answered = [int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", out.out)]
+        assert sorted(answered) == list(range(1, count + 1)), out.out + out.err
+
+    def transfer(self, guest, kib=2048, port=7000, address=None):
+        """Begin to send a file over TCP to the other guest; its Transfer."""
+        other = self.other(guest)
+        address = address or other.address
+        tcp = "TCP6" if ":" in address else "TCP4"
+        host = f"[{address}]" if ":" in address else address
+        return Transfer(guest, other.guest, f"{tcp}-LISTEN:{port},reuseaddr",
+                        f"{tcp}:{host}:{port}", kib)
 
     @contextlib.contextmanager
     def _iperf_server(self, guest, port):
