@@ -459,8 +459,10 @@ static int ivshmem_net_request_vector(struct ivshmem_net *in, unsigned int i)
 static void ivshmem_net_free_vectors(struct ivshmem_net *in, unsigned int n)
 {
 	while (n--) {
-		free_irq(in->vectors[n].irq, &in->vectors[n]);
+		/* The device is quiet: what still runs is the last; then nobody enables it */
+		synchronize_irq(in->vectors[n].irq);
 		cancel_delayed_work_sync(&in->vectors[n].calm);
+		free_irq(in->vectors[n].irq, &in->vectors[n]);
 	}
 }
 
