@@ -277,9 +277,11 @@ int ivshmem_net_poll(struct napi_struct *napi, int budget)
 	struct ivshmem_net_queue *q = container_of(napi, struct ivshmem_net_queue, napi);
 	int done;
 
-	ivshmem_net_tx_poll(q);
-	if (!budget)	/* netpoll */
+	if (!budget) {
+		ivshmem_net_tx_netpoll(q);
 		return 0;
+	}
+	ivshmem_net_tx_poll(q);
 	done = READ_ONCE(q->in->broken) ? 0 : ivshmem_net_receive(q, budget);
 	if (done < 0) {
 		ivshmem_net_rx_count(q, IVSHMEM_NET_RX_VIOLATIONS);

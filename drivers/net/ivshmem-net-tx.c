@@ -208,14 +208,30 @@ netdev_features_t ivshmem_net_features_check(struct sk_buff *skb,
 	return vlan_features_check(skb, features);
 }
 
-/* NAPI: room may have come back */
+/* Room may have come back. The caller holds the lock of the transmit queue */
+static void ivshmem_net_tx_look(struct ivshmem_net_queue *q)
+{
+	if (q->running && ivshmem_net_tx_clean(q))
+		ivshmem_net_tx_wait(q);
+}
+
 void ivshmem_net_tx_poll(struct ivshmem_net_queue *q)
 {
 	struct netdev_queue *txq = ivshmem_net_txq(q);
 
 	__netif_tx_lock(txq, smp_processor_id());
-	if (q->running && ivshmem_net_tx_clean(q))
-		ivshmem_net_tx_wait(q);
+	ivshmem_net_tx_look(q);
+	__netif_tx_unlock(txq);
+}
+
+/* netpoll comes from any printk(), also while this processor holds the lock */
+void ivshmem_net_tx_netpoll(struct ivshmem_net_queue *q)
+{
+	struct netdev_queue *txq = ivshmem_net_txq(q);
+
+	if (!__netif_tx_trylock(txq))
+		return;
+	ivshmem_net_tx_look(q);
 	__netif_tx_unlock(txq);
 }
 

@@ -219,6 +219,7 @@ int ivshmem_net_xdp_xmit(struct net_device *dev, int n,
 			 struct xdp_frame **frames, u32 flags);
 int ivshmem_net_xdp_tx(struct ivshmem_net_queue *q, const struct xdp_buff *xdp);
 void ivshmem_net_tx_poll(struct ivshmem_net_queue *q);
+void ivshmem_net_tx_netpoll(struct ivshmem_net_queue *q);
 
 /* ivshmem-net-rx.c */
 int ivshmem_net_poll(struct napi_struct *napi, int budget);
