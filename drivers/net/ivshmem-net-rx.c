@@ -106,6 +106,13 @@ static struct sk_buff *ivshmem_net_rx_skb(struct ivshmem_net_queue *q,
 	return ivshmem_net_rx_large(q, data, len);
 }
 
+/* What is to be cut into many small frames costs us far more than the sender */
+static bool ivshmem_net_rx_segments_valid(const struct virtio_net_hdr *hdr, u32 len)
+{
+	return hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE ||
+	       len <= __virtio16_to_cpu(true, hdr->gso_size) * IVSHMEM_NET_MAX_SEGMENTS;
+}
+
 static void ivshmem_net_rx_deliver(struct ivshmem_net_queue *q, struct sk_buff *skb,
 				   const struct virtio_net_hdr *hdr)
 {
@@ -117,7 +124,8 @@ static void ivshmem_net_rx_deliver(struct ivshmem_net_queue *q, struct sk_buff *
 
 	if (hdr->flags & VIRTIO_NET_HDR_F_DATA_VALID)
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
-	if (virtio_net_hdr_to_skb(skb, hdr, true)) {
+	if (!ivshmem_net_rx_segments_valid(hdr, skb->len) ||
+	    virtio_net_hdr_to_skb(skb, hdr, true)) {
 		ivshmem_net_rx_count(q, IVSHMEM_NET_RX_BAD_HEADER);
 		dev_kfree_skb_any(skb);
 		return;

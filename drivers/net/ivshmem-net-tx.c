@@ -203,7 +203,8 @@ netdev_features_t ivshmem_net_features_check(struct sk_buff *skb,
 	struct ivshmem_net *in = netdev_priv(dev);
 
 	if (skb_is_gso(skb) &&
-	    (!ivshmem_net_gso_ok(in, skb) || skb->len > READ_ONCE(in->gso_max)))
+	    (!ivshmem_net_gso_ok(in, skb) || skb->len > READ_ONCE(in->gso_max) ||
+	     skb->len > skb_shinfo(skb)->gso_size * IVSHMEM_NET_MAX_SEGMENTS))
 		features &= ~NETIF_F_GSO_MASK;
 	return vlan_features_check(skb, features);
 }

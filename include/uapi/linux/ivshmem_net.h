@@ -132,6 +132,7 @@ struct ivshmem_net_used {
 #define IVSHMEM_NET_PART_MIN_QLEN	64
 #define IVSHMEM_NET_PART_MIN_DATA_BYTES	(4 * (1514 + 14 + 64))
 #define IVSHMEM_NET_MIN_MAX_FRAME	68
+#define IVSHMEM_NET_MAX_SEGMENTS	256	/* of a GSO frame: its length / gso_size */
 
 /* What a side takes; unknown bits are ignored, 1 to 4 mean nothing without 0 */
 #define IVSHMEM_NET_F_VNET_HDR		(1 << 0) /* struct virtio_net_hdr, 10 bytes */
