@@ -10,6 +10,7 @@ def _records(figures):
     return [{"case": f.case.name, "unit": f.case.unit, "subject": f.subject,
              "median": f.median, "min": min(f.values), "max": max(f.values),
              "runs": len(f.values),
+             "better": "less" if f.case.less_is_better else "more",
              "versus": None if f.subject == f.case.versus else f.case.versus,
              "ratio": ratio(f, figures)} for f in figures]
 
@@ -25,8 +26,12 @@ def _number(value):
 def _verdict(figure, figures):
     if figure.goal is None:
         return ""
-    met = ratio(figure, figures) >= figure.goal
-    return f">= {figure.goal:g}x {'pass' if met else 'FAIL'}"
+    times = ratio(figure, figures)
+    if figure.case.less_is_better:
+        sign, met = "<=", times <= figure.goal
+    else:
+        sign, met = ">=", times >= figure.goal
+    return f"{sign} {figure.goal:g}x {'pass' if met else 'FAIL'}"
 
 
 def _row(figure, figures):
@@ -51,6 +56,11 @@ def table(facts, figures):
     return "\n".join(lines) + "\n"
 
 
+def _label(figure):
+    less = " (less is better)" if figure.case.less_is_better else ""
+    return f"{figure.case.name}{less}, {figure.subject}"
+
+
 def write_plot(path, facts, figures):
     """Bars of ratios; a mark where the goal is, a line at 1."""
     import matplotlib
@@ -58,7 +68,7 @@ def write_plot(path, facts, figures):
     from matplotlib import pyplot
 
     compared = [f for f in figures if f.subject != f.case.versus]
-    labels = [f"{f.case.name}, {f.subject}" for f in compared]
+    labels = [_label(f) for f in compared]
     shapes, axes = pyplot.subplots(figsize=(9, 1.5 + 0.3 * len(compared)))
     axes.barh(labels, [ratio(f, figures) for f in compared], color="#4878a8")
     for i, figure in enumerate(compared):

@@ -3,26 +3,30 @@
 
 A case is measured with several subjects, one of which the others are compared
 with. The subjects take turns, run by run, so that whatever disturbs the
-machine for a while disturbs all of them.
+machine for a while disturbs all of them. Cases that have a function in common
+are measured together: each takes its own figure from what the function returns.
 """
 
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Case:
-    """subjects: {name: function that measures once and returns the figure},
-    more is better; versus: the subject that the others are compared with;
-    goals: {name: least ratio}.
+    """subjects: {name: function that measures once}; versus: the subject that
+    the others are compared with; goals: {name: least ratio, or the largest if
+    less is better}; figure: what it is of that which a function returns.
     """
     name: str
     unit: str
     versus: str
     subjects: dict
     goals: dict = field(default_factory=dict)
+    less_is_better: bool = False
+    figure: Callable = lambda measured: measured
 
 
 @dataclass
@@ -51,25 +55,46 @@ def progress(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def _measure(case, plan):
-    values = {subject: [] for subject in case.subjects}
-    order = list(case.subjects)
+def _functions(cases):
+    """What is to be called for the cases, each once, in the order of subjects."""
+    return list(dict.fromkeys(f for case in cases for f in case.subjects.values()))
+
+
+def _groups(cases):
+    """The cases, in lists of those that have functions in common."""
+    groups = []
+    for case in cases:
+        functions = set(case.subjects.values())
+        group = next((g for g in groups if functions.intersection(_functions(g))), None)
+        if group is None:
+            groups.append([case])
+        else:
+            group.append(case)
+    return groups
+
+
+def _measure(cases, plan):
+    order = _functions(cases)
+    measured = {function: [] for function in order}
     if not plan.quick:
-        for subject in order:
-            case.subjects[subject]()    # the first one warms up caches
+        for function in order:
+            function()      # the first one warms up caches
     for _ in range(plan.runs):
-        for subject in order:
-            values[subject].append(case.subjects[subject]())
+        for function in order:
+            measured[function].append(function())
         order.append(order.pop(0))
-    return [Figure(case, subject, values[subject]) for subject in case.subjects]
+    return [Figure(case, subject, [case.figure(m) for m in measured[function]])
+            for case in cases for subject, function in case.subjects.items()]
 
 
 def run(cases, plan, figures):
     """Append the figures of all cases: those so far are there if one fails."""
-    for number, case in enumerate(cases, 1):
+    groups = _groups(cases)
+    for number, group in enumerate(groups, 1):
         start = time.monotonic()
-        figures += _measure(case, plan)
-        progress(f"[{number}/{len(cases)}] {case.name}: {time.monotonic() - start:.0f} s")
+        figures += _measure(group, plan)
+        names = "; ".join(case.name for case in group)
+        progress(f"[{number}/{len(groups)}] {names}: {time.monotonic() - start:.0f} s")
 
 
 def ratio(figure, figures):

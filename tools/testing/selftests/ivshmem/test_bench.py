@@ -2,6 +2,7 @@
 """make bench: that it measures and reports; how fast is not asked here."""
 
 import json
+import sys
 
 import pytest
 
@@ -9,6 +10,11 @@ from harness import ROOT
 from harness.process import run
 
 BENCH = ROOT / "tools/testing/bench"
+sys.path.insert(0, str(BENCH))
+
+import report  # noqa: E402
+import runner  # noqa: E402
+
 CASE = "random read 4 KiB, depth 32"
 SUBJECTS = ["virtio-pci", "ivshmem, host", "ivshmem, VM"]
 
@@ -32,8 +38,8 @@ def test_json_has_a_record_for_each_subject(quick):
     assert [r["subject"] for r in records] == SUBJECTS
     for r in records:
         assert set(r) == {"case", "unit", "subject", "median", "min", "max", "runs",
-                          "versus", "ratio"}
-        assert (r["case"], r["unit"], r["runs"]) == (CASE, "IOPS", 1)
+                          "better", "versus", "ratio"}
+        assert (r["case"], r["unit"], r["runs"], r["better"]) == (CASE, "IOPS", 1, "more")
         assert 0 < r["min"] <= r["median"] <= r["max"]
 
 
@@ -62,6 +68,44 @@ def test_table_has_the_facts_the_figures_and_the_goals(quick):
 @pytest.mark.guest
 def test_plot_names_what_is_compared(quick):
     assert "<svg" in (quick[1] / "virtio.svg").read_text()
+
+
+# Runner and report, without guests
+
+def figures_of(*cases, runs=3):
+    figures = []
+    runner.run(cases, runner.Plan(runs, quick=True), figures)
+    return figures
+
+
+def test_functions_that_cases_share_are_called_once_a_run():
+    calls = []
+
+    def measure():
+        calls.append(1)
+        return len(calls), -len(calls)
+
+    figures = figures_of(
+        runner.Case("first", "", "a", {"a": measure}, figure=lambda m: m[0]),
+        runner.Case("second", "", "a", {"a": measure}, figure=lambda m: m[1]))
+    assert len(calls) == 3
+    assert [f.values for f in figures] == [[1, 2, 3], [-1, -2, -3]]
+
+
+def test_subjects_take_turns():
+    calls = []
+    figures_of(runner.Case("", "", "a", {"a": lambda: calls.append("a") or 1,
+                                         "b": lambda: calls.append("b") or 1}))
+    assert "".join(calls) == "abbaab"
+
+
+@pytest.mark.parametrize("value, less, verdict", [
+    (6, False, ">= 0.7x FAIL"), (8, False, ">= 0.7x pass"),
+    (6, True, "<= 0.7x pass"), (8, True, "<= 0.7x FAIL")])
+def test_verdict_knows_what_is_better(value, less, verdict):
+    figures = figures_of(runner.Case("case", "us", "a", {"a": lambda: 10, "b": lambda: value},
+                                     {"b": 0.7}, less_is_better=less))
+    assert report.table([], figures).splitlines()[-1].endswith(verdict)
 
 
 def test_unknown_topic_is_a_usage_error():
