@@ -26,7 +26,7 @@ QUICK_RUNS = 1
 
 def parse(argv):
     topics = sorted(p.stem for p in HERE.glob("*.py")
-                    if p.stem not in ("bench", "report", "runner"))
+                    if p.stem not in ("bench", "host", "report", "runner"))
     parser = argparse.ArgumentParser(description="measure one topic")
     parser.add_argument("topic", choices=topics)
     parser.add_argument("--quick", action="store_true", help="one short run: does it work?")

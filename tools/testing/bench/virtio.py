@@ -14,9 +14,11 @@ from subprocess import PIPE
 
 from harness import BIN, BUILD
 from harness.guest import Guest, boot_all
-from harness.process import listens, reap, run, spawn, wait_for
+from harness.process import listens, run, spawn, wait_for
 from harness.uio import device_node
 
+import host
+from host import MEMORY_MB, Host
 from runner import Case
 
 PCI, HOST, VM = "virtio-pci", "ivshmem, host", "ivshmem, VM"
@@ -27,7 +29,6 @@ TOOL = BUILD / "bench/bench-tool"
 FIO = pathlib.Path("/usr/bin/fio")
 IMAGE_BYTES = 64 << 20
 SECTION = "16M"
-MEMORY_MB = 768
 TRANSFER_TIMEOUT = 60
 BLOCK, CONSOLE = 0x8002, 0x8003
 
@@ -39,26 +40,15 @@ CONSOLE_GOALS = {HOST: 1.0}
 _PCI_DISK, _PCI_CONSOLE = "0000:00:08.0", "0000:00:09.0"
 
 
-class Links:
+class Links(Host):
     """Servers, back ends and guests; everything ends with the stack."""
 
     def __init__(self, stack, kver):
-        self.stack = stack
-        self.dir = pathlib.Path(stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="ivshmem-bench-", dir="/dev/shm")))
+        super().__init__(stack)
         self.image = self.dir / "image"
         self.image.write_bytes(os.urandom(IMAGE_BYTES))
         self.front, self.back = self._guests(kver)
         self.disk = None    # of guest "front", served by the host
-
-    def process(self, name, *argv):
-        """Start a process of the host; what it says goes to a log."""
-        logs = BUILD / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        with open(logs / f"bench-{name}.log", "w") as log:
-            process = spawn(argv, stdout=log, stderr=log)
-        self.stack.callback(reap, process)
-        return process
 
     def _guests(self, kver):
         front = Guest("bench-front", kver,
@@ -84,21 +74,17 @@ class Links:
                 "-chardev", f"socket,path={self.dir}/pci-console,server=on,wait=off,id=hvc",
                 "-device", "virtconsole,chardev=hvc"]
 
-    def server(self, name, protocol):
-        path = self.dir / f"{name}.server"
-        self.process(f"{name}-server", BIN / "ivshmem2-server", "-F", "-S", path,
-                     "-P", f"{protocol:#x}", "-l", SECTION, "-V", "4")
-        wait_for(lambda: listens(path), what=f"server of {name}")
-        return path
+    def virtio_server(self, name, protocol):
+        return self.server(name, "-P", f"{protocol:#x}", "-l", SECTION, "-V", "4")
 
     def serve_on_host(self, name, protocol, program, *args):
         """A back end, which has to be the first on its link; sysfs of the front."""
-        path = self.server(name, protocol)
+        path = self.virtio_server(name, protocol)
         self.process(name, BIN / program, f"unix:{path}", *args)
         return self._plug_front(name, path)
 
     def serve_in_vm(self, name, protocol, program, *args):
-        path = self.server(name, protocol)
+        path = self.virtio_server(name, protocol)
         node = device_node(self.back, self.back.plug(name, path))
         self.back.popen(f"exec {program} {node} {' '.join(args)} >/tmp/{name}.log 2>&1")
         return self._plug_front(name, path)
@@ -293,19 +279,15 @@ def pool_cases(links, seconds):
 
 
 def facts(links, plan):
-    qemu = run(["qemu-system-x86_64", "--version"]).stdout.splitlines()[0]
-    uname, cpus = links.front.check("uname -r; nproc").split()
-    accel = os.environ.get("ACCEL", "tcg").upper()
-    return [f"{qemu}, {accel}, -cpu max,-erms,-fsrm; guests: Linux {uname}, "
-            f"{cpus} CPU, {MEMORY_MB} MiB",
-            f"host: {os.cpu_count()} cores, Linux {os.uname().release}; "
-            f"sections of {SECTION}iB; images of {IMAGE_BYTES >> 20} MiB in memory (tmpfs)",
-            f"fio libaio, direct; subjects take turns, {plan.runs} run(s) each"
-            + ("; quick: figures mean nothing" if plan.quick else "")]
+    guests, machine, runs = host.facts(links.front, plan)
+    return [guests,
+            f"{machine}; sections of {SECTION}iB; images of {IMAGE_BYTES >> 20} MiB "
+            "in memory (tmpfs)",
+            f"fio libaio, direct; {runs}"]
 
 
 def setup(stack, plan, kver):
-    run(["make", "-s", "-C", pathlib.Path(__file__).parent], check=True)
+    host.build_tools()
     links = Links(stack, kver)
     seconds = 1 if plan.quick else 2
     sizes = (1 << 20, 1 << 18) if plan.quick else (16 << 20, 16 << 20)
