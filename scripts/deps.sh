@@ -30,7 +30,8 @@ deps_debug="linux-source-6.1 linux-source-6.12 gcc make bc bison flex libelf-dev
 xz-utils kmod"
 
 # Benchmarks: the load, and the plot
-deps_bench="fio python3 python3-matplotlib"
+deps_bench="fio iperf3 iputils-ping ethtool iproute2 clang gcc libc6-dev make
+python3 python3-matplotlib"
 
 deps_usage()
 {
