@@ -45,8 +45,9 @@ help:
 	@echo '  check-host    tests that need no guest'
 	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12;'
 	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here'
-	@echo '  bench         measure; T=name of a topic (virtio): table, plot and'
-	@echo '                JSON in build/bench; BENCH=--quick for one short run'
+	@echo '  bench         measure; T=virtio, which is the default, or T=net:'
+	@echo '                table, plot and JSON in build/bench; BENCH=--quick'
+	@echo '                for one short run'
 	@echo '  deps          install the Debian packages that these need'
 
 # --- modules ---------------------------------------------------------------
