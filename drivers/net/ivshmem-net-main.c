@@ -741,6 +741,8 @@ static void ivshmem_net_shutdown(struct pci_dev *pdev)
 {
 	struct ivshmem_net *in = pci_get_drvdata(pdev);
 
+	WRITE_ONCE(in->removing, true);
+	cancel_delayed_work_sync(&in->tick);
 	ivshmem_quiesce(in->ivd);
 }
 

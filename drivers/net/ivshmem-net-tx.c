@@ -257,6 +257,15 @@ static int ivshmem_net_xdp_send(struct ivshmem_net_queue *q, const void *data,
 	return 0;
 }
 
+/* BQL may have stopped the queue: the stack waits for the room, XDP does not */
+static void ivshmem_net_tx_flush(struct ivshmem_net_queue *q)
+{
+	if (!q->running)
+		return;
+	ivshmem_net_tx_kick(q);
+	ivshmem_net_tx_wait(q);
+}
+
 /* A frame that came and goes back */
 int ivshmem_net_xdp_tx(struct ivshmem_net_queue *q, const struct xdp_buff *xdp)
 {
@@ -265,7 +274,7 @@ int ivshmem_net_xdp_tx(struct ivshmem_net_queue *q, const struct xdp_buff *xdp)
 
 	__netif_tx_lock(txq, smp_processor_id());
 	err = ivshmem_net_xdp_send(q, xdp->data, xdp->data_end - xdp->data);
-	ivshmem_net_tx_kick(q);
+	ivshmem_net_tx_flush(q);
 	__netif_tx_unlock(txq);
 	return err;
 }
@@ -289,8 +298,7 @@ int ivshmem_net_xdp_xmit(struct net_device *dev, int n,
 			break;
 		xdp_return_frame_rx_napi(frames[sent]);
 	}
-	if (q->running)
-		ivshmem_net_tx_kick(q);
+	ivshmem_net_tx_flush(q);
 	__netif_tx_unlock(txq);
 	return sent;
 }

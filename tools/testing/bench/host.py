@@ -46,7 +46,7 @@ def facts(guest, plan):
     qemu = run(["qemu-system-x86_64", "--version"]).stdout.splitlines()[0]
     uname, cpus = guest.check("uname -r; nproc").split()
     accel = os.environ.get("ACCEL", "tcg").upper()
-    return (f"{qemu}, {accel}, -cpu max,-erms,-fsrm; guests: Linux {uname}, "
+    return (f"{qemu}, {accel}, -cpu max,-erms,-fsrm,-cx16; guests: Linux {uname}, "
             f"{cpus} CPU, {MEMORY_MB} MiB",
             f"host: {os.cpu_count()} cores, Linux {os.uname().release}",
             f"subjects take turns, {plan.runs} run(s) each"

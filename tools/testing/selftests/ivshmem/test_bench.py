@@ -63,7 +63,7 @@ def test_table_has_the_facts_the_figures_and_the_goals(quick):
     text, out = quick
     assert text == (out / "virtio.txt").read_text()
     facts = "\n".join(line for line in text.splitlines() if line.startswith("#"))
-    for fact in ("TCG", "-cpu max,-erms,-fsrm", "Linux 6.", "cores", "sections of"):
+    for fact in ("TCG", "-cpu max,-erms,-fsrm,-cx16", "Linux 6.", "cores", "sections of"):
         assert fact in facts
     rows = text.splitlines()[-3:]
     for subject, row in zip(SUBJECTS, rows):

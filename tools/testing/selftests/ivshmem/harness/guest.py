@@ -37,9 +37,10 @@ DEBUG_MEMORY_MB = 1024      # KASAN keeps what is freed for a while
 _FIRST_SLOT = 0x10
 
 # maxcpus: with one possible CPU TCG leaves out the barriers towards other
-# processes. -erms, -fsrm: rep movsb is slow under TCG. q35 boots slower.
+# processes. -erms, -fsrm: rep movsb is slow under TCG. -cx16: TCG of QEMU 7.2 now
+# and then leaves garbage in the flags after a cmpxchg16b. q35 boots slower.
 _MACHINE = ["-nodefaults", "-no-user-config", "-display", "none", "-M", "pc",
-            "-cpu", "max,-erms,-fsrm", "-smp", "1,maxcpus=2", "-m", str(MEMORY_MB),
+            "-cpu", "max,-erms,-fsrm,-cx16", "-smp", "1,maxcpus=2", "-m", str(MEMORY_MB),
             "-action", "reboot=shutdown"]
 
 _CMDLINE = ["console=ttyS0", "panic_on_warn=1", "oops=panic", "panic=-1",
