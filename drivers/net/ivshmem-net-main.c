@@ -27,6 +27,8 @@
 #define IVSHMEM_NET_HOLD_MS	1000
 /* A peer that changes its state again and again is looked at so often */
 #define IVSHMEM_NET_LINK_MS	2
+/* What a peer can make us say is limited */
+#define IVSHMEM_NET_NEWS_INTERVAL (30 * HZ)
 /* More than the way from RUN to RUN */
 #define IVSHMEM_NET_LINK_STEPS	8
 
@@ -217,11 +219,11 @@ static void ivshmem_net_agree(struct ivshmem_net *in)
 	in->connected = true;
 }
 
-static void ivshmem_net_say_up(const struct ivshmem_net *in)
+static void ivshmem_net_say_up(struct ivshmem_net *in)
 {
 	const struct ivn_link_agreed *a = &in->agreed;
 
-	if (!net_ratelimit())
+	if (!__ratelimit(&in->news))
 		return;
 	netdev_info(in->dev, "link up, %u queue%s%s%s%s\n", a->queues,
 		    a->queues > 1 ? "s" : "",
@@ -262,7 +264,7 @@ static void ivshmem_net_disconnect(struct ivshmem_net *in)
 		return;
 	in->connected = false;
 	in->resets++;
-	if (net_ratelimit())
+	if (__ratelimit(&in->news))
 		netdev_info(in->dev, "link down\n");
 }
 
@@ -358,7 +360,7 @@ void ivshmem_net_violation(struct ivshmem_net_queue *q, const char *what)
 	if (READ_ONCE(in->broken))
 		return;
 	WRITE_ONCE(in->broken, true);
-	if (net_ratelimit())
+	if (__ratelimit(&in->complaints))
 		netdev_err(in->dev, "queue %u: peer %s, resetting the link\n",
 			   q->index, what);
 	ivshmem_net_queue_link(in, 0);
@@ -648,6 +650,10 @@ static void ivshmem_net_init(struct ivshmem_net *in, struct ivshmem_device *ivd)
 	in->extensions = true;
 	in->offer.queues = 1;
 	in->agreed.queues = 1;
+	ratelimit_state_init(&in->news, IVSHMEM_NET_NEWS_INTERVAL, 10);
+	ratelimit_set_flags(&in->news, RATELIMIT_MSG_ON_RELEASE);
+	ratelimit_state_init(&in->complaints, IVSHMEM_NET_NEWS_INTERVAL, 2);
+	ratelimit_set_flags(&in->complaints, RATELIMIT_MSG_ON_RELEASE);
 	INIT_DELAYED_WORK(&in->link, ivshmem_net_link_work);
 	INIT_DELAYED_WORK(&in->tick, ivshmem_net_tick_work);
 	for (i = 0; i < IVSHMEM_NET_MAX_QUEUES; i++)

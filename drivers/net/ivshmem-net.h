@@ -136,6 +136,8 @@ struct ivshmem_net_queue {
  * @rx_poll_us: how long to look for more frames before asking for a doorbell
  * @resets: how often the link went down; under RTNL
  * @storms: how often a vector was silenced
+ * @news: limits messages about the link
+ * @complaints: limits messages about the peer
  * @link: steps through the states
  * @tick: looks every second, because doorbells can get lost
  * @vectors: IVSHMEM_NET_MAX_QUEUES + 1 at most
@@ -166,6 +168,8 @@ struct ivshmem_net {
 	u32 rx_poll_us;
 	u64 resets;
 	atomic64_t storms;
+	struct ratelimit_state news;
+	struct ratelimit_state complaints;
 	struct delayed_work link;
 	struct delayed_work tick;
 	struct ivshmem_net_vector vectors[IVSHMEM_NET_MAX_QUEUES + 1];

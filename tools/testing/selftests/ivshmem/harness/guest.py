@@ -11,6 +11,7 @@ warns or panics dies at once, and every wait for it ends with GuestDied.
 """
 
 import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -24,8 +25,8 @@ import threading
 from collections import namedtuple
 
 from . import BUILD
-from .initramfs import GROUPS, USERS, Initramfs
-from .process import listens, reap, spawn, wait_for
+from .initramfs import GROUPS, STATIC, USERS, Initramfs
+from .process import listens, reap, run, spawn, wait_for
 from .qmp import Qmp, QmpError
 
 LOGS = BUILD / "logs"
@@ -59,6 +60,12 @@ _HEADER = struct.Struct("<ccHI")
 _MAGIC = b"\xa5"
 _HELLO = _HEADER.pack(_MAGIC, b"H", 0, 0)
 _STDIN_BYTES = 8192
+
+
+@functools.cache
+def tsc_khz():
+    """What the TSC counts: a guest measures it wrong if the machine is busy."""
+    return int(run([STATIC / "tsc-khz"], check=True).stdout)
 
 
 class GuestDied(Exception):
@@ -315,9 +322,11 @@ class Guest:
         preferred = BUILD / "qemu-system-x86_64-ivshmem"
         qemu = os.environ.get("QEMU") or (
             preferred if preferred.exists() else "qemu-system-x86_64")
-        return [qemu, "-accel", os.environ.get("ACCEL", "tcg"), *_MACHINE,
+        accel = os.environ.get("ACCEL", "tcg")
+        tsc = [f"tsc_early_khz={tsc_khz()}"] if accel == "tcg" else []
+        return [qemu, "-accel", accel, *_MACHINE,
                 "-kernel", kernel, "-initrd", self._dir / "initramfs",
-                "-append", " ".join(_CMDLINE),
+                "-append", " ".join(_CMDLINE + tsc),
                 "-chardev", f"file,id=console,path={self.log},append=on",
                 "-device", "isa-serial,chardev=console",
                 "-chardev", f"socket,id=agent,path={self._dir}/agent,server=on,wait=off",

@@ -68,6 +68,7 @@ class NetPeer(Peer):
 
     ext = None          # None, or what differs from EXT
     bells = 0, 1        # the vectors that it rings
+    header = 0          # bytes in front of each frame, once the link is up
 
     def __init__(self, path, address):
         super().__init__(path)
