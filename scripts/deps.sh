@@ -20,8 +20,10 @@ meson libglib2.0-dev libpixman-1-dev libfdt-dev"
 deps_guest="qemu-system-x86 busybox-static kmod gzip xz-utils zstd make gcc
 libc6-dev python3 e2fsprogs iperf3"
 
-deps_test="python3 python3-pytest python3-pytest-timeout g++ clang e2fsprogs fio
-systemd iproute2 iputils-ping ethtool iperf3 socat"
+# spin searches the models; the sanitizers and libFuzzer are in clang-rt
+deps_test="python3 python3-pytest python3-pytest-timeout g++ clang
+libclang-rt-dev spin e2fsprogs fio systemd iproute2 iputils-ping ethtool iperf3
+socat libbpf-dev"
 
 deps_check="sparse shellcheck mandoc clang perl python3 python3-pyflakes linux-source-6.12"
 
