@@ -45,6 +45,7 @@ help:
 	@echo '  check-host    tests that need no guest'
 	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12;'
 	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here'
+	@echo '  model         search the models of the handshakes and rings exhaustively'
 	@echo '  bench         measure; T=virtio, which is the default, or T=net:'
 	@echo '                table, plot and JSON in build/bench; BENCH=--quick'
 	@echo '                for one short run'
@@ -133,6 +134,10 @@ check-vm: test-deps
 test: test-deps
 	cd $(TESTS) && pytest-3
 
+model:
+	scripts/deps.sh test
+	tools/testing/model/check.sh
+
 bench: T = virtio
 bench:
 	scripts/deps.sh build qemu guest bench
@@ -150,4 +155,4 @@ distclean: clean
 
 .SECONDARY:
 .PHONY: all help kernels modules modules_install tools tools_install install qemu deps \
-	demo bench check check-host check-vm test test-deps test-modules clean distclean
+	demo bench check model check-host check-vm test test-deps test-modules clean distclean

@@ -23,7 +23,7 @@ libc6-dev python3 e2fsprogs iperf3"
 # spin searches the models; the sanitizers and libFuzzer are in clang-rt
 deps_test="python3 python3-pytest python3-pytest-timeout g++ clang
 libclang-rt-dev spin e2fsprogs fio systemd iproute2 iputils-ping ethtool iperf3
-socat libbpf-dev"
+socat"
 
 deps_check="sparse shellcheck mandoc clang perl python3 python3-pyflakes linux-source-6.12"
 
