@@ -67,6 +67,8 @@ static int vi_transact(struct vi_vdev *vv, unsigned int offset,
 	int err;
 
 	lockdep_assert_held(&vv->transaction);
+	if (READ_ONCE(vv->dead))
+		return -ENODEV;	/* the header is not ours any more */
 	err = vi_wait_done(vv);
 	if (err)
 		return err;

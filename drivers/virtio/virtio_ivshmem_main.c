@@ -201,6 +201,14 @@ static void vi_start(struct vi_device *vi, int changes)
 	}
 	vi_set_vdev(vi, vv);
 	ivshmem_set_state(vi->ivd, VIRTIO_IVSHMEM_STATE_READY);
+	/*
+	 * The back end that was seen may have died, and the next one, which saw
+	 * us at 0, be at work on the header: look again. Pairs with the fence
+	 * of a back end between its State and the look at ours.
+	 */
+	virt_mb();
+	if (!vi_peer_ready(vi))
+		vi_declare_dead(vv);
 
 	err = register_virtio_device(&vv->vdev);
 	if (err) {
