@@ -46,6 +46,7 @@ help:
 	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12;'
 	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here'
 	@echo '  model         search the models of the handshakes and rings exhaustively'
+	@echo '  fuzz          throw nonsense at all parsers; TIME=seconds, 60 in all'
 	@echo '  bench         measure; T=virtio, which is the default, or T=net:'
 	@echo '                table, plot and JSON in build/bench; BENCH=--quick'
 	@echo '                for one short run'
@@ -138,6 +139,12 @@ model:
 	scripts/deps.sh test
 	tools/testing/model/check.sh
 
+fuzz: TIME = 60
+fuzz:
+	scripts/deps.sh build qemu test
+	$(MAKE) -C tools/testing/fuzz
+	TIME=$(TIME) tools/testing/fuzz/run.sh
+
 bench: T = virtio
 bench:
 	scripts/deps.sh build qemu guest bench
@@ -155,4 +162,4 @@ distclean: clean
 
 .SECONDARY:
 .PHONY: all help kernels modules modules_install tools tools_install install qemu deps \
-	demo bench check model check-host check-vm test test-deps test-modules clean distclean
+	demo bench check model fuzz check-host check-vm test test-deps test-modules clean distclean

@@ -20,7 +20,7 @@ meson libglib2.0-dev libpixman-1-dev libfdt-dev"
 deps_guest="qemu-system-x86 busybox-static kmod gzip xz-utils zstd make gcc
 libc6-dev python3 e2fsprogs iperf3"
 
-# spin searches the models; the sanitizers and libFuzzer are in clang-rt
+# spin searches the models; the sanitizers and libFuzzer are in libclang-rt
 deps_test="python3 python3-pytest python3-pytest-timeout g++ clang
 libclang-rt-dev spin e2fsprogs fio systemd iproute2 iputils-ping ethtool iperf3
 socat"
