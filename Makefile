@@ -43,6 +43,8 @@ help:
 	@echo '  test          everything that CI runs'
 	@echo '  check         static gates: checkpatch, W=1, sparse, kernel-doc, ...'
 	@echo '  check-host    tests that need no guest'
+	@echo '  kunit         KUnit suites in user-mode Linux; KVER=6.1|6.12, else both;'
+	@echo '                T=name of one suite, with wildcards'
 	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12;'
 	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here'
 	@echo '  model         search the models of the handshakes and rings exhaustively'
@@ -127,9 +129,15 @@ test-deps:
 check-host: test-deps
 	cd $(TESTS) && pytest-3 -m 'not guest'
 
+kunit:
+	scripts/deps.sh kernels
+	@set -e; for kver in $(or $(filter $(KVERS),$(KVER)),$(KVERS)); do \
+		scripts/kunit.sh $$kver $(if $(T),'$(T)'); \
+	done
+
 check-vm: KVERS_TESTED = $(if $(DEBUG),$(or $(filter $(KVERS),$(KVER)),6.1)-debug,$(filter $(KVERS),$(KVER)))
 check-vm: test-deps
-	$(if $(DEBUG),scripts/deps.sh debug && $(MAKE) $(KVERS_TESTED:%=$(BUILD)/modules/%/.built))
+	$(if $(DEBUG),scripts/deps.sh kernels && $(MAKE) $(KVERS_TESTED:%=$(BUILD)/modules/%/.built))
 	cd $(TESTS) && KVERS='$(KVERS_TESTED)' pytest-3 -m guest $(if $(T),test_$(T).py)
 
 test: test-deps
@@ -162,4 +170,4 @@ distclean: clean
 
 .SECONDARY:
 .PHONY: all help kernels modules modules_install tools tools_install install qemu deps \
-	demo bench check model fuzz check-host check-vm test test-deps test-modules clean distclean
+	demo bench check model fuzz check-host check-vm kunit test test-deps test-modules clean distclean

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Installs the Debian packages that the given groups of work need.
 #
-# Usage: scripts/deps.sh [build|qemu|guest|test|check|debug|bench]...   (default: all)
+# Usage: scripts/deps.sh [build|qemu|guest|test|check|kernels|bench]...   (default: all)
 #
 # Quick and silent when nothing is missing. Only root may install: everybody
 # else is told the command.
@@ -27,9 +27,9 @@ socat"
 
 deps_check="sparse shellcheck mandoc clang perl python3 python3-pyflakes linux-source-6.12"
 
-# Kernels of our own, to test on
-deps_debug="linux-source-6.1 linux-source-6.12 gcc make bc bison flex libelf-dev libssl-dev
-xz-utils kmod"
+# Kernels that are built to test on, as programs or for guests
+deps_kernels="linux-source-6.1 linux-source-6.12 gcc make bc bison flex libelf-dev libssl-dev
+xz-utils kmod perl libc6-dev"
 
 # Benchmarks: the load, and the plot
 deps_bench="fio iperf3 iputils-ping ethtool iproute2 clang gcc libc6-dev make
@@ -37,7 +37,7 @@ python3 python3-matplotlib"
 
 deps_usage()
 {
-	echo "usage: $0 [build|qemu|guest|test|check|debug|bench]..." >&2
+	echo "usage: $0 [build|qemu|guest|test|check|kernels|bench]..." >&2
 	exit 2
 }
 
@@ -50,7 +50,7 @@ deps_packages()
 		guest)	echo "$deps_guest" ;;
 		test)	echo "$deps_test" ;;
 		check)	echo "$deps_check" ;;
-		debug)	echo "$deps_debug" ;;
+		kernels)	echo "$deps_kernels" ;;
 		bench)	echo "$deps_bench" ;;
 		*)	deps_usage ;;
 		esac
@@ -84,11 +84,11 @@ deps_install()
 	fi
 }
 
-[ $# -gt 0 ] || set -- build qemu guest test check bench
+[ $# -gt 0 ] || set -- build qemu guest test check kunit bench
 
 # A subshell cannot end this script: ask before the pipeline does
 for group; do
-	case $group in build|qemu|guest|test|check|debug|bench) ;; *) deps_usage ;; esac
+	case $group in build|qemu|guest|test|check|kernels|bench) ;; *) deps_usage ;; esac
 done
 
 # Splitting the lists into words is the intention
