@@ -33,7 +33,8 @@ check_checkpatch()
 	perl "$check_dir/scripts/checkpatch.pl" --strict --no-tree --terse \
 		--ignore MACRO_ARG_REUSE \
 		--show-types --no-summary -f \
-		$(check_files 'drivers/*.[ch]' 'compat/*.h' 'include/*.h')
+		$(check_files 'drivers/*.[ch]' 'compat/*.h' 'include/*.h' \
+			'tools/testing/kunit/*.[ch]')
 }
 
 check_kernel_doc()
@@ -41,7 +42,8 @@ check_kernel_doc()
 	check_kernel_scripts
 	# shellcheck disable=SC2046
 	perl "$check_dir/scripts/kernel-doc" -none -Wall -Werror \
-		$(check_files 'drivers/*.[ch]' 'compat/*.h' 'include/*.h' 'tools/lib/*.h')
+		$(check_files 'drivers/*.[ch]' 'compat/*.h' 'include/*.h' 'tools/lib/*.h' \
+			'tools/testing/kunit/*.[ch]')
 }
 
 # W=1 and sparse, from nothing, so that every warning shows
