@@ -84,7 +84,7 @@ deps_install()
 	fi
 }
 
-[ $# -gt 0 ] || set -- build qemu guest test check kunit bench
+[ $# -gt 0 ] || set -- build qemu guest test check kernels bench
 
 # A subshell cannot end this script: ask before the pipeline does
 for group; do

@@ -113,6 +113,22 @@ static bool ivshmem_net_rx_segments_valid(const struct virtio_net_hdr *hdr, u32 
 	       len <= __virtio16_to_cpu(true, hdr->gso_size) * IVSHMEM_NET_MAX_SEGMENTS;
 }
 
+/* Not every kernel finds out before it cuts IPv4 as if it were IPv6 */
+static bool ivshmem_net_rx_type_valid(const struct virtio_net_hdr *hdr,
+				      const struct ethhdr *eth)
+{
+	if (eth_type_vlan(eth->h_proto))
+		return true;
+	switch (hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
+	case VIRTIO_NET_HDR_GSO_TCPV4:
+		return eth->h_proto == htons(ETH_P_IP);
+	case VIRTIO_NET_HDR_GSO_TCPV6:
+		return eth->h_proto == htons(ETH_P_IPV6);
+	default:
+		return true;
+	}
+}
+
 static void ivshmem_net_rx_deliver(struct ivshmem_net_queue *q, struct sk_buff *skb,
 				   const struct virtio_net_hdr *hdr)
 {
@@ -125,6 +141,7 @@ static void ivshmem_net_rx_deliver(struct ivshmem_net_queue *q, struct sk_buff *
 	if (hdr->flags & VIRTIO_NET_HDR_F_DATA_VALID)
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
 	if (!ivshmem_net_rx_segments_valid(hdr, skb->len) ||
+	    !ivshmem_net_rx_type_valid(hdr, (const struct ethhdr *)skb->data) ||
 	    virtio_net_hdr_to_skb(skb, hdr, true)) {
 		ivshmem_net_rx_count(q, IVSHMEM_NET_RX_BAD_HEADER);
 		dev_kfree_skb_any(skb);
