@@ -163,7 +163,7 @@ class Cable:
         out = guest.run(f"/bin/ping -c {count} -i 0.01 -w {timeout - 10} {options} {address}",
                         timeout=timeout)
         answered = [int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", out.out)]
-        assert sorted(answered) == list(range(1, count + 1)), out.out + out.err
+        assert set(answered) >= set(range(1, count + 1)), out.out + out.err
 
     def transfer(self, guest, kib=2048, port=7000, address=None):
         """Begin to send a file over TCP to the other guest; its Transfer."""
