@@ -38,6 +38,7 @@ class Transfer:
         self.kib = kib
         self.sum = sender.check(f"head -c {kib}k /dev/urandom > {self.sent}; "
                                 f"md5sum < {self.sent}")
+        receiver.check(f"rm -f {self.got}")
         self.sink = receiver.popen(f"exec {receiver_in} socat -u -b 65536 {listen} "
                                    f"OPEN:{self.got},creat,trunc")
         port = re.search(r":(\d+)", listen)[1]
@@ -51,7 +52,7 @@ class Transfer:
         self.receiver.wait_for(f"test $(stat -c %s {self.got}) -ge {self.kib * 1024}")
         self.sink.kill()
         self.sink.wait()
-        assert self.receiver.check(f"md5sum < {self.got}") == self.sum
+        assert self.receiver.check(f"md5sum < {self.got}") == self.sum, "content differs"
 
 
 class End:
