@@ -44,14 +44,15 @@ def load(end, program):
            f"program net_xdp_{program}")
 
 
-def attach(end, program):
-    load(end, program)
-    end.wait_carrier()
+def attach(cable, program):
+    """To b; what it takes has changed, so the link starts anew."""
+    load(cable.b, program)
+    cable.wait_carriers()
 
 
-def detach(end):
-    end.set("xdpdrv off")
-    end.wait_carrier()
+def detach(cable):
+    cable.b.set("xdpdrv off")
+    cable.wait_carriers()
 
 
 def lost_pings(cable, count=5):
@@ -61,7 +62,7 @@ def lost_pings(cable, count=5):
 
 
 def test_passed_frames_reach_the_stack(pair, cable):
-    attach(cable.b, "pass")
+    attach(cable, "pass")
     for guest in pair:
         cable.ping(guest, options="-s 1472")
     cable.transfer(pair[0], 512).whole()
@@ -73,18 +74,18 @@ def test_passed_frames_reach_the_stack(pair, cable):
     ("drop", "rx_xdp_drop"), ("aborted", "rx_xdp_errors"), ("unknown", "rx_xdp_errors")])
 def test_frames_that_are_not_passed_are_counted(cable, program, counter):
     cable.ping(cable.a.guest)
-    attach(cable.b, program)
+    attach(cable, program)
     before = cable.b.count(counter)
     lost_pings(cable)
     assert cable.b.count(counter) == before + 5
-    detach(cable.b)
+    detach(cable)
     cable.ping(cable.a.guest)
 
 
 def test_frames_that_are_sent_back_answer_pings(cable):
     cable.b.guest.check("echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all")
     try:
-        attach(cable.b, "tx")
+        attach(cable, "tx")
         before = cable.b.count("tx_xdp")
         cable.ping(cable.a.guest, count=20, options="-s 1400")
         assert cable.b.count("rx_xdp_tx") == cable.b.count("tx_xdp") - before == 20
@@ -125,6 +126,8 @@ def test_redirection_joins_two_cables(pair, server, tmp_path, extensions):
 
 def test_frames_whose_head_grew_reach_the_stack(cable):
     """Requests get their tag in b, answers are sent with it."""
+    for side, end in enumerate(cable.ends):  # as no part of one is the other
+        end.set(f"address 02:00:00:00:00:0{side + 1}")
     for end, device in zip(cable.ends, (cable.a.name, "vlan7")):
         other = cable.other(end.guest)
         end.ip(f"link add link {end.name} name vlan7 type vlan id 7")
@@ -133,15 +136,18 @@ def test_frames_whose_head_grew_reach_the_stack(cable):
         end.ip(f"addr add {end.address}/24 dev {device}")
         end.ip(f"neigh replace {other.address} lladdr {other.attribute('address')} "
                f"dev {device}")
-    attach(cable.b, "tag")
+    attach(cable, "tag")
+    received = "cat /sys/class/net/vlan7/statistics/rx_packets"
+    before = int(cable.b.guest.check(received))
     cable.ping(cable.a.guest, options="-s 1400")
+    assert int(cable.b.guest.check(received)) >= before + 3
 
 
 def test_program_is_replaced_and_removed_under_traffic(pair, cable):
     with cable.traffic(pair[0]):
         for _ in range(3):
-            for action in (lambda: attach(cable.b, "pass"), lambda: attach(
-                    cable.b, "drop"), lambda: detach(cable.b)):
+            for action in (lambda: attach(cable, "pass"), lambda: attach(
+                    cable, "drop"), lambda: detach(cable)):
                 action()
                 before = cable.b.count("rx_packets")
                 wait_for(lambda: cable.b.count("rx_packets") > before + 50,
@@ -150,10 +156,10 @@ def test_program_is_replaced_and_removed_under_traffic(pair, cable):
 
 def test_offloads_go_and_come_with_the_program(cable):
     assert cable.a.stats()["peer_offloads"] != 0
-    attach(cable.b, "pass")
+    attach(cable, "pass")
     wait_for(lambda: cable.a.stats()["peer_offloads"] == 0, what="offloads to go")
     assert cable.b.stats()["peer_offloads"] != 0
-    detach(cable.b)
+    detach(cable)
     wait_for(lambda: cable.a.stats()["peer_offloads"] != 0, what="offloads to come")
 
 
@@ -164,7 +170,7 @@ def test_mtu_that_does_not_fit_a_page_is_refused(cable):
                    "program net_xdp_pass")
     assert result.code != 0 and "MTU is too large for XDP" in result.err
     cable.b.set(f"mtu {MAX_MTU}")
-    attach(cable.b, "pass")
+    attach(cable, "pass")
     assert b.run(f"/bin/ip link set dev {cable.b.name} mtu {MAX_MTU + 1}").code != 0
     cable.a.set(f"mtu {MAX_MTU}")
     cable.ping(cable.a.guest, options=f"-M do -s {MAX_MTU - 28}")
@@ -173,8 +179,7 @@ def test_mtu_that_does_not_fit_a_page_is_refused(cable):
 def test_frames_that_are_too_long_for_the_program_are_counted(cable):
     """By the sender if it knows, else by the receiver."""
     cable.a.set("mtu 9000")
-    attach(cable.b, "pass")
-    cable.wait_carriers()
+    attach(cable, "pass")
     big = f"/bin/ping -c 3 -i 0.01 -W 1 -M do -s 8000 {cable.b.address}"
     assert cable.a.guest.run(big).code != 0
     assert cable.a.count("tx_too_long") == 3
@@ -188,8 +193,7 @@ def test_frames_that_are_too_long_for_the_program_are_counted(cable):
 def test_program_sees_the_frames_of_all_queues(cable):
     for end in cable.ends:
         end.ethtool("-L", "combined 4")
-    attach(cable.b, "drop")
-    cable.wait_carriers()
+    attach(cable, "drop")
     lost_pings(cable)
     cable.transfer(cable.a.guest, 256).whole()
     assert cable.b.count("rx_xdp_drop") == 5
