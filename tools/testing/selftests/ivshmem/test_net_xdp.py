@@ -137,6 +137,8 @@ def test_frames_whose_head_grew_reach_the_stack(cable):
         end.ip(f"neigh replace {other.address} lladdr {other.attribute('address')} "
                f"dev {device}")
     attach(cable, "tag")
+    for end in cable.ends:
+        end.guest.wait_for("grep -q up /sys/class/net/vlan7/operstate")
     received = "cat /sys/class/net/vlan7/statistics/rx_packets"
     before = int(cable.b.guest.check(received))
     cable.ping(cable.a.guest, options="-s 1400")

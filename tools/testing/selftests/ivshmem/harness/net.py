@@ -99,8 +99,10 @@ class End:
         return self.guest.run(f"grep -q 1 /sys/class/net/{self.name}/carrier").code == 0
 
     def wait_carrier(self, on=True, timeout=20):
-        test = "grep -q" if on else "! grep -qs"
-        self.guest.wait_for(f"{test} 1 /sys/class/net/{self.name}/carrier", timeout)
+        """On: and the stack has seen it, before that it drops what is sent."""
+        path = f"/sys/class/net/{self.name}"
+        self.guest.wait_for(f"grep -q 1 {path}/carrier && grep -q up {path}/operstate"
+                            if on else f"! grep -qs 1 {path}/carrier", timeout)
 
     def stats(self):
         """Counters of the driver, ethtool -S."""
