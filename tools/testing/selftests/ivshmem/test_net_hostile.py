@@ -25,7 +25,7 @@ GUEST = {**net.GUEST, "packed": ["netconsole"]}
 LANES = 4
 MOST_LINES = 40         # of the link going up and down, and of the stack
 # For a command while the peers do their worst: it takes a tenth of that
-ANSWER_S = 3
+ANSWER_S = 20
 
 
 def ping(address):
