@@ -549,6 +549,32 @@ static void net_ring_test_violation_too_early(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ivn_ring_tx_reclaim(&p->a.tx, 10, &bytes), 1);
 }
 
+/*
+ * Behind the table is the avail ring. It can read like a descriptor, with its
+ * flags for an address, where the index has just wrapped.
+ */
+static void net_ring_test_violation_behind_table(struct kunit *test)
+{
+	struct ring_pair *p = test->priv;
+	struct ivshmem_net_avail *avail = (void *)(p->b.section + RING_AVAIL);
+	struct ivshmem_net_desc *desc = (void *)p->b.section;
+	struct ivn_ring_rx *rx = &p->a.rx;
+	struct ivn_ring_frame f;
+
+	rx->seen = U16_MAX;
+	rx->taken = U16_MAX;
+	rx->released = U16_MAX;
+	rx->published = U16_MAX;
+	avail->flags = cpu_to_le16(RING_DATA);
+	avail->ring[2] = cpu_to_le16(RING_FRAME);
+	desc[0].addr = cpu_to_le64(RING_DATA);
+	desc[0].len = cpu_to_le32(RING_FRAME);
+	avail->ring[RING_QLEN - 1] = cpu_to_le16(RING_QLEN);
+	KUNIT_EXPECT_EQ(test, ivn_ring_rx_next(rx, &f), -EPROTO);
+	avail->ring[RING_QLEN - 1] = 0;
+	KUNIT_EXPECT_EQ(test, ivn_ring_rx_next(rx, &f), 1);
+}
+
 static struct kunit_case net_ring_cases[] = {
 	KUNIT_CASE_PARAM(net_ring_test_layout, ring_layout_cases_gen_params),
 	KUNIT_CASE(net_ring_test_queue_layout_apart),
@@ -566,6 +592,7 @@ static struct kunit_case net_ring_cases[] = {
 	KUNIT_CASE_PARAM(net_ring_test_violation, ring_violation_cases_gen_params),
 	KUNIT_CASE(net_ring_test_violation_going_back),
 	KUNIT_CASE(net_ring_test_violation_too_early),
+	KUNIT_CASE(net_ring_test_violation_behind_table),
 	{}
 };
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # Sums up what KUnit said: a line for each suite, what failed in full, a line
 # for all. Fails if a case did, if the kernel complained of something, or if
-# it did not come to the end. -v kver= is for the lines.
+# it did not come to the end, of which the last lines are shown then. -v kver= is
+# for the lines.
+
+{ tail[NR % 10] = $0 }
 
 /^1\.\.[0-9]+$/ { planned = substr($0, 4) }
 
@@ -44,6 +47,7 @@ END {
 	if (!suites || suites != planned) {
 		printf "kunit: %s: %d of %d suites came to an end\n",
 			kver, suites, planned
+		for (i = NR + 1; i <= NR + 10; i++) print tail[i % 10]
 		exit 1
 	}
 	if (complaints)
