@@ -9,7 +9,7 @@ import pytest
 
 from harness import net
 from harness.net import PROTOCOL, End
-from harness.peer import Peer
+from harness.peer import Peer, store
 from harness.process import wait_for
 
 pytestmark = pytest.mark.guest
@@ -43,7 +43,7 @@ class Host(Peer):
         return struct.unpack_from("<" + form, self.memory, self.theirs + offset)
 
     def write(self, form, offset, *values):
-        struct.pack_into("<" + form, self.memory, self.mine + offset, *values)
+        store(self.memory, self.mine + offset, "<" + form, *values)
 
     def wait_state(self, state):
         wait_for(lambda: self.state(1) == state, what=f"guest in state {state}")

@@ -18,7 +18,7 @@ import sys
 import time
 from collections import namedtuple
 
-from .peer import Peer
+from .peer import Peer, store
 from .process import wait_for
 
 RESET, INIT, READY, RUN = range(4)
@@ -95,7 +95,7 @@ class NetPeer(Peer):
     # Memory: offsets into my section and the guest's
 
     def put(self, offset, fmt, *values):
-        struct.pack_into(fmt, self.memory, self.output(self.id) + offset, *values)
+        store(self.memory, self.output(self.id) + offset, fmt, *values)
 
     def get(self, offset, fmt):
         values = struct.unpack_from(fmt, self.memory, self.output(self.guest) + offset)
@@ -117,7 +117,7 @@ class NetPeer(Peer):
 
     def announce(self, state):
         self.mine = state
-        struct.pack_into("<I", self.memory, 4 * self.id, state)
+        store(self.memory, 4 * self.id, "<I", state)
         self.kick(0)
 
     def live(self):
@@ -341,7 +341,7 @@ class Returns(NetPeer):
 for name, lie in {
         "used-index-ahead": lambda p, id: (id, 1, p.returned + 2),
         "used-index-a-ring-ahead": lambda p, id: (id, 1, p.returned + p.layout.qlen + 1),
-        "used-index-goes-back": lambda p, id: (id, 1, p.returned - 1),
+        "used-index-goes-back": lambda p, id: (id, 1, -1),
         "used-id-of-another": lambda p, id: (id + 1, 1, p.returned + 1),
         "used-id-was-returned": lambda p, id: (id - 1, 1, p.returned + 1),
         "used-id-huge": lambda p, id: (-1, 1, p.returned + 1),

@@ -13,7 +13,7 @@ import select
 import struct
 import threading
 
-from .peer import Peer
+from .peer import Peer, store
 
 RESET, INIT, READY, RUN = range(4)
 
@@ -86,7 +86,7 @@ class _Link(Peer):
 
     def change_state(self, value):
         changed = self.state(self.id) != value
-        struct.pack_into("<I", self.memory, 4 * self.id, value)
+        store(self.memory, 4 * self.id, "<I", value)
         if changed:
             self.doorbell(0)
 
@@ -196,7 +196,7 @@ class NetPeer:
 
     def poke(self, form, offset, *values):
         """Into the own section."""
-        struct.pack_into("<" + form, self.link.memory, self.mine + offset, *values)
+        store(self.link.memory, self.mine + offset, "<" + form, *values)
 
     def ring(self):
         self.link.doorbell(self.vector)

@@ -12,6 +12,14 @@ from .process import wait_for
 from .proto import EVENT_FD, PEER_GONE, Client
 
 
+def store(memory, offset, form, *values):
+    """Into memory that others read: struct.pack_into() zeroes it first, and who
+    looks then sees an index go back, or a State that nobody set.
+    """
+    data = struct.pack(form, *values)
+    memory[offset:offset + len(data)] = data
+
+
 class Peer:
     def __init__(self, path, timeout=10):
         self.client = Client(path, timeout)
@@ -73,7 +81,7 @@ class Peer:
         return struct.unpack_from("<I", self.memory, 4 * id)[0]
 
     def set_state(self, value):
-        struct.pack_into("<I", self.memory, 4 * self.id, value)
+        store(self.memory, 4 * self.id, "<I", value)
         for id in self.others():
             self.ring(id)
 

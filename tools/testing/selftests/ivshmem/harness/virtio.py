@@ -13,6 +13,7 @@ import struct
 import time
 
 from . import proto
+from .peer import store
 from .process import wait_for
 
 # The header
@@ -275,7 +276,7 @@ class FrontEnd:
         return struct.unpack_from("<I", self.map, 4 * peer)[0]
 
     def set_state(self, value):
-        struct.pack_into("<I", self.map, 4 * self.id, value)
+        store(self.map, 4 * self.id, "<I", value)
         self.ring_doorbell(0)
 
     def ring_doorbell(self, vector):

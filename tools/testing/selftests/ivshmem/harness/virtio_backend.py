@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 
-from .peer import Peer
+from .peer import Peer, store
 from .virtio import (CONFIG, DEVICE_FEATURES, DEVICE_FEATURES_SEL, DRIVER_FEATURES_SEL,
                      DRIVER_OK, INDIRECT, NEXT, QUEUE_DESC, QUEUE_DEVICE, QUEUE_DRIVER,
                      QUEUE_ENABLE, QUEUE_EVENT, QUEUE_SEL, QUEUE_SIZE, DRIVER_VECTOR,
@@ -113,7 +113,7 @@ class BackEnd(Peer):
             self.bell(1, vector)
 
     def announce(self, state):
-        struct.pack_into("<I", self.memory, 0, state)
+        store(self.memory, 0, "<I", state)
         self.kick()
 
     def front_ready(self):
