@@ -57,7 +57,7 @@ class Lane:
             reap(self.process)
             self.process = None
 
-    def wait_says(self, word, timeout=20):
+    def wait_says(self, word, timeout=60):
         said = b""
         while word.encode() + b"\n" not in said:
             ready = select.select([self.process.stdout], [], [], timeout)[0]

@@ -108,7 +108,7 @@ class Job:
         elif kind == b"X":
             self.code, = struct.unpack("<I", payload)
 
-    def wait_for(self, predicate, timeout=20, what=None):
+    def wait_for(self, predicate, timeout=40, what=None):
         """Wait until the predicate, which reads this job, is true; its value."""
         what = what or self.command
         with self.guest.changed:
@@ -443,7 +443,7 @@ class Guest:
                                  f"{result.out}\n{result.err}"
         return result.out
 
-    def wait_for(self, command, timeout=20, **kwargs):
+    def wait_for(self, command, timeout=40, **kwargs):
         """Repeat a command until it exits with 0; its standard output."""
         return wait_for(lambda: (r := self.run(command, **kwargs)).code == 0 and
                         (r.out or True), timeout, what=f"{self}: {command}")

@@ -168,7 +168,7 @@ class NetPeer:
         if self.error:
             raise AssertionError(f"the other end broke a rule: {self.error!r}")
 
-    def wait_for(self, predicate, timeout=10, what="condition"):
+    def wait_for(self, predicate, timeout=30, what="condition"):
         """Until predicate(self) is true; it is asked after each turn."""
         with self.moved:
             ended = self.moved.wait_for(lambda: self.error or predicate(self), timeout)

@@ -53,7 +53,7 @@ def listens(path):
     return any(f[-1] == str(path) and f[3] == "00010000" for f in fields)
 
 
-def wait_for(predicate, timeout=10, interval=0.02, what="condition"):
+def wait_for(predicate, timeout=30, interval=0.02, what="condition"):
     """Poll the predicate until it is true; its value, or TimeoutError."""
     deadline = time.monotonic() + timeout
     while True:
