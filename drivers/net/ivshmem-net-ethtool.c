@@ -61,11 +61,6 @@ static const char ivshmem_net_flag_names[IVSHMEM_NET_FLAGS][ETH_GSTRING_LEN] = {
 	[IVSHMEM_NET_FLAG_EXTENSIONS] = "extensions",
 };
 
-static unsigned int ivshmem_net_queues(const struct ivshmem_net *in)
-{
-	return in->offer.queues;
-}
-
 static unsigned int ivshmem_net_possible_queues(const struct ivshmem_net *in)
 {
 	return ivn_ring_max_queues(in->section_bytes, in->ivd->vectors);
@@ -134,7 +129,7 @@ static void ivshmem_net_get_channels(struct net_device *dev,
 	struct ivshmem_net *in = netdev_priv(dev);
 
 	channels->max_combined = ivshmem_net_possible_queues(in);
-	channels->combined_count = ivshmem_net_queues(in);
+	channels->combined_count = in->offer.queues;
 }
 
 /* How many there are then, is the smaller of the two offers */

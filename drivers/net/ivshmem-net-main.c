@@ -232,8 +232,7 @@ static void ivshmem_net_say_up(struct ivshmem_net *in)
 		    in->agreed.features & IVSHMEM_NET_F_TSO4 ? ", segmentation" : "");
 }
 
-/* Returns true if there is another step */
-static bool ivshmem_net_connect(struct ivshmem_net *in)
+static void ivshmem_net_connect(struct ivshmem_net *in)
 {
 	int err;
 
@@ -247,13 +246,12 @@ static bool ivshmem_net_connect(struct ivshmem_net *in)
 		err = ivshmem_net_start(in);
 		if (err) {	/* the next tick tries again */
 			netdev_err(in->dev, "cannot start: error %d\n", err);
-			return false;
+			return;
 		}
 		ivshmem_net_set_state(in, IVN_LINK_STATE_RUN);
 		ivshmem_net_look_at_queues(in);
 	}
 	netif_carrier_on(in->dev);
-	return false;
 }
 
 static void ivshmem_net_disconnect(struct ivshmem_net *in)
@@ -286,7 +284,8 @@ static bool ivshmem_net_step(struct ivshmem_net *in)
 		ivshmem_net_set_state(in, IVN_LINK_STATE_READY);
 		return true;
 	case IVN_LINK_CONNECT:
-		return ivshmem_net_connect(in);
+		ivshmem_net_connect(in);
+		break;
 	case IVN_LINK_RESET:
 		ivshmem_net_reset(in);
 		return true;

@@ -25,9 +25,6 @@
 
 #define IVSHMEM_NET_POOL_PAGES	1024
 
-/* Verdicts of a program that something has to be done for at the end */
-#define IVSHMEM_NET_XDP_REDIRECTED BIT(0)
-
 static struct sk_buff *ivshmem_net_rx_small(struct ivshmem_net_queue *q,
 					    const void *data, u32 len)
 {
@@ -153,7 +150,7 @@ static void ivshmem_net_rx_deliver(struct ivshmem_net_queue *q, struct sk_buff *
 
 /* Returns true if the frame in @xdp is for the stack */
 static bool ivshmem_net_xdp_run(struct ivshmem_net_queue *q, struct bpf_prog *prog,
-				struct xdp_buff *xdp, unsigned int *todo)
+				struct xdp_buff *xdp, bool *redirected)
 {
 	struct net_device *dev = q->in->dev;
 	u32 act = bpf_prog_run_xdp(prog, xdp);
@@ -169,7 +166,7 @@ static bool ivshmem_net_xdp_run(struct ivshmem_net_queue *q, struct bpf_prog *pr
 	case XDP_REDIRECT:
 		if (xdp_do_redirect(dev, xdp, prog))
 			break;
-		*todo |= IVSHMEM_NET_XDP_REDIRECTED;
+		*redirected = true;
 		ivshmem_net_rx_count(q, IVSHMEM_NET_RX_XDP_REDIRECT);
 		return false;
 	case XDP_DROP:
@@ -189,7 +186,7 @@ recycle:
 }
 
 static void ivshmem_net_rx_xdp(struct ivshmem_net_queue *q, struct bpf_prog *prog,
-			       const void *data, u32 len, unsigned int *todo)
+			       const void *data, u32 len, bool *redirected)
 {
 	static const struct virtio_net_hdr none;
 	struct page *page = page_pool_dev_alloc_pages(q->pages);
@@ -203,7 +200,7 @@ static void ivshmem_net_rx_xdp(struct ivshmem_net_queue *q, struct bpf_prog *pro
 	xdp_init_buff(&xdp, PAGE_SIZE, &q->xdp_rxq);
 	xdp_prepare_buff(&xdp, page_address(page), XDP_PACKET_HEADROOM, len, true);
 	memcpy(xdp.data, data, len);
-	if (!ivshmem_net_xdp_run(q, prog, &xdp, todo))
+	if (!ivshmem_net_xdp_run(q, prog, &xdp, redirected))
 		return;
 
 	skb = ivshmem_net_rx_build(page, xdp.data - xdp.data_hard_start,
@@ -220,7 +217,7 @@ static void ivshmem_net_rx_xdp(struct ivshmem_net_queue *q, struct bpf_prog *pro
 
 static void ivshmem_net_rx_frame(struct ivshmem_net_queue *q,
 				 const struct ivn_ring_frame *f,
-				 struct bpf_prog *prog, unsigned int *todo)
+				 struct bpf_prog *prog, bool *redirected)
 {
 	u32 header = q->in->header;
 	const void *data = f->data + header;
@@ -238,7 +235,7 @@ static void ivshmem_net_rx_frame(struct ivshmem_net_queue *q,
 		return;
 	}
 	if (prog) {
-		ivshmem_net_rx_xdp(q, prog, data, len, todo);
+		ivshmem_net_rx_xdp(q, prog, data, len, redirected);
 		return;
 	}
 	memcpy(&hdr, f->data, header);
@@ -262,7 +259,7 @@ static int ivshmem_net_receive(struct ivshmem_net_queue *q, int budget)
 {
 	struct bpf_prog *prog;
 	struct ivn_ring_frame f;
-	unsigned int todo = 0;
+	bool redirected = false;
 	int done = 0, ret = 0;
 
 	rcu_read_lock();
@@ -271,12 +268,12 @@ static int ivshmem_net_receive(struct ivshmem_net_queue *q, int budget)
 		ret = ivn_ring_rx_next(&q->rx, &f);
 		if (ret <= 0)
 			break;
-		ivshmem_net_rx_frame(q, &f, prog, &todo);
+		ivshmem_net_rx_frame(q, &f, prog, &redirected);
 		ivn_ring_rx_release(&q->rx, &f);
 		if (!(++done % IVSHMEM_NET_PUBLISH_FRAMES))
 			ivshmem_net_rx_publish(q);
 	}
-	if (todo & IVSHMEM_NET_XDP_REDIRECTED)
+	if (redirected)
 		xdp_do_flush();
 	rcu_read_unlock();
 	ivshmem_net_rx_publish(q);
