@@ -261,6 +261,12 @@ static void ivshmem_net_disconnect(struct ivshmem_net *in)
 	if (!in->connected)
 		return;
 	in->connected = false;
+	/*
+	 * The stack looks at the carrier up to a second later, when there may
+	 * be a new peer. It must not go on with the address of this one.
+	 */
+	if (netif_running(in->dev))
+		netdev_state_change(in->dev);
 	in->resets++;
 	if (__ratelimit(&in->news))
 		netdev_info(in->dev, "link down\n");

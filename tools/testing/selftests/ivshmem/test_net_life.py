@@ -34,9 +34,12 @@ def cable(pair, server):
 def works(cable):
     """Carrier at both ends, and frames that get through both ways."""
     cable.wait_carriers()
-    for end in cable.ends:
-        end.guest.wait_for(f"/bin/ping -c 1 -W 0.5 {cable.other(end.guest).address}",
-                           timeout=10)
+    try:
+        for end in cable.ends:
+            end.guest.wait_for(f"/bin/ping -c 1 -W 0.5 {cable.other(end.guest).address}",
+                               timeout=10)
+    except TimeoutError as e:
+        raise AssertionError("\n\n".join([str(e)] + [end.describe() for end in cable.ends]))
 
 
 def memory(guest, *names):
@@ -149,6 +152,20 @@ def test_both_are_down_then_up_in_any_order(cable, order):
                         for end in cable.ends]:
                 assert job.wait().code == 0
         works(cable)
+
+
+@pytest.mark.parametrize("protocol", [4, 6])
+def test_peer_with_a_new_mac_address_is_found(pair, cable, protocol):
+    """Also if the link was down for so short a time that the stack saw nothing."""
+    a, b = cable.ends
+    address = b.address if protocol == 4 else b.address6
+    for n in range(5):
+        mac = f"02:00:00:00:00:{n:02x}"
+        pair[1].check(f"/bin/ip link set {b.name} address {mac} down; "
+                      f"/bin/ip link set {b.name} up; "
+                      f"/bin/ip addr replace {b.address6}/64 dev {b.name} nodad")
+        pair[0].wait_for(f"/bin/ping -c 1 -W 0.5 {address} && "
+                         f"/bin/ip neigh show {address} | grep {mac}", timeout=10)
 
 
 # Modules, devices, servers

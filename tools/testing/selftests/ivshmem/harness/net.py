@@ -64,6 +64,7 @@ class End:
     def __init__(self, guest, socket, side, number=0, **properties):
         self.guest = guest
         self.address = f"10.0.{number}.{side + 1}"
+        self.peer_address = f"10.0.{number}.{2 - side}"
         self.address6 = f"fd00:{number}::{side + 1}"
         self.device = guest.plug(f"net{number}", socket, **properties)
         self.name = self.find()
@@ -118,6 +119,14 @@ class End:
     def link_stats(self):
         """Counters of the kernel: {"rx": {"packets": ...}, "tx": ...}"""
         return json.loads(self.ip(f"-s -j link show {self.name}"))[0]["stats64"]
+
+    def describe(self):
+        """All that is to be seen of it, for whoever has to find out what went wrong."""
+        words = [f"/bin/ip -s -s link show {self.name}", "/bin/ip -s neigh",
+                 "/bin/ip route", f"ethtool -S {self.name}", f"ethtool -d {self.name}",
+                 "cat /proc/interrupts", f"/bin/ping -c 3 {self.peer_address}", "ps",
+                 f"ethtool -S {self.name}", "cat /proc/interrupts", "dmesg | tail -n 20"]
+        return f"{self.guest}:\n" + "\n".join(self.guest.run(word).out for word in words)
 
     def extensions(self, on):
         self.ethtool("--set-priv-flags", f"extensions {'on' if on else 'off'}")
