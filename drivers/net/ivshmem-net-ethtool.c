@@ -61,11 +61,6 @@ static const char ivshmem_net_flag_names[IVSHMEM_NET_FLAGS][ETH_GSTRING_LEN] = {
 	[IVSHMEM_NET_FLAG_EXTENSIONS] = "extensions",
 };
 
-static unsigned int ivshmem_net_possible_queues(const struct ivshmem_net *in)
-{
-	return ivn_ring_max_queues(in->section_bytes, in->ivd->vectors);
-}
-
 static void ivshmem_net_get_drvinfo(struct net_device *dev,
 				    struct ethtool_drvinfo *info)
 {
@@ -128,7 +123,7 @@ static void ivshmem_net_get_channels(struct net_device *dev,
 {
 	struct ivshmem_net *in = netdev_priv(dev);
 
-	channels->max_combined = ivshmem_net_possible_queues(in);
+	channels->max_combined = dev->num_tx_queues;
 	channels->combined_count = in->offer.queues;
 }
 
@@ -145,7 +140,7 @@ static int ivshmem_net_set_channels(struct net_device *dev,
 		netdev_err(dev, "more than one queue needs the private flag \"extensions\"\n");
 		return -EOPNOTSUPP;
 	}
-	if (n > ivshmem_net_possible_queues(in) ||
+	if (n > dev->num_tx_queues ||
 	    dev->mtu > ivshmem_net_max_mtu(in, n)) {
 		netdev_err(dev, "the section has no room for %u queues with this MTU\n", n);
 		return -ENOSPC;
@@ -211,12 +206,9 @@ static int ivshmem_net_set_priv_flags(struct net_device *dev, u32 flags)
 /* Of all queues that there may be, so that the names do not change */
 static int ivshmem_net_get_sset_count(struct net_device *dev, int set)
 {
-	struct ivshmem_net *in = netdev_priv(dev);
-
 	switch (set) {
 	case ETH_SS_STATS:
-		return ARRAY_SIZE(ivshmem_net_names) +
-		       ivshmem_net_possible_queues(in) *
+		return ARRAY_SIZE(ivshmem_net_names) + dev->num_tx_queues *
 		       (IVSHMEM_NET_TX_STATS + IVSHMEM_NET_RX_STATS);
 	case ETH_SS_PRIV_FLAGS:
 		return IVSHMEM_NET_FLAGS;
@@ -231,7 +223,7 @@ static void ivshmem_net_get_stat_names(const struct ivshmem_net *in, u8 *data)
 
 	memcpy(data, ivshmem_net_names, sizeof(ivshmem_net_names));
 	data += sizeof(ivshmem_net_names);
-	for (q = 0; q < ivshmem_net_possible_queues(in); q++) {
+	for (q = 0; q < in->dev->num_tx_queues; q++) {
 		for (i = 0; i < IVSHMEM_NET_TX_STATS; i++)
 			ethtool_sprintf(&data, "tx_queue_%u_%s", q, ivshmem_net_tx_names[i]);
 		for (i = 0; i < IVSHMEM_NET_RX_STATS; i++)
@@ -267,7 +259,7 @@ static void ivshmem_net_get_ethtool_stats(struct net_device *dev,
 	const struct ivshmem_net_queue *q;
 
 	data = ivshmem_net_own_stats(in, data);
-	for (q = in->queue; q < in->queue + ivshmem_net_possible_queues(in); q++) {
+	for (q = in->queue; q < in->queue + in->dev->num_tx_queues; q++) {
 		data = ivshmem_net_read_stats(&q->tx_sync, q->tx_stats,
 					      IVSHMEM_NET_TX_STATS, data);
 		data = ivshmem_net_read_stats(&q->rx_sync, q->rx_stats,

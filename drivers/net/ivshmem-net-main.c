@@ -161,7 +161,7 @@ static void ivshmem_net_look_at_queues(struct ivshmem_net *in)
 	unsigned int i;
 
 	local_bh_disable();
-	for (i = 0; i < IVSHMEM_NET_MAX_QUEUES; i++)
+	for (i = 0; i < in->dev->num_tx_queues; i++)
 		napi_schedule(&in->queue[i].napi);	/* if it is enabled */
 	local_bh_enable();
 }
@@ -329,6 +329,20 @@ static void ivshmem_net_steps(struct ivshmem_net *in)
 	ivshmem_net_queue_link(in, IVSHMEM_NET_LINK_MS);
 }
 
+/*
+ * A peer that always has frames for us would keep programs from the processor,
+ * those that are to take the frames among them: the scheduler has to decide.
+ * Without load, a thread would be a detour. What users set, stays.
+ */
+static void ivshmem_net_set_threaded(struct ivshmem_net *in, bool threaded)
+{
+	if (in->removing || threaded == in->threaded ||
+	    (threaded && in->dev->threaded))
+		return;
+	if (!dev_set_threaded(in->dev, threaded))
+		WRITE_ONCE(in->threaded, threaded);
+}
+
 static void ivshmem_net_link_work(struct work_struct *work)
 {
 	struct ivshmem_net *in = container_of(to_delayed_work(work),
@@ -336,7 +350,32 @@ static void ivshmem_net_link_work(struct work_struct *work)
 
 	rtnl_lock();
 	ivshmem_net_steps(in);
+	if (READ_ONCE(in->loaded))
+		ivshmem_net_set_threaded(in, true);
 	rtnl_unlock();
+}
+
+/**
+ * ivshmem_net_loaded() - polling takes most of the time
+ * @in: the device
+ *
+ * Softirq context, or NAPI's thread.
+ */
+void ivshmem_net_loaded(struct ivshmem_net *in)
+{
+	if (READ_ONCE(in->loaded))
+		return;
+	WRITE_ONCE(in->loaded, true);
+	ivshmem_net_queue_link(in, 0);
+}
+
+/* Returns whether there was a load since the last tick */
+static bool ivshmem_net_take_load(struct ivshmem_net *in)
+{
+	bool loaded = READ_ONCE(in->loaded);
+
+	WRITE_ONCE(in->loaded, false);
+	return loaded;
 }
 
 /**
@@ -396,6 +435,11 @@ static void ivshmem_net_tick_work(struct work_struct *work)
 
 	if (ivshmem_net_link_is_due(in))
 		ivshmem_net_queue_link(in, 0);
+	if (!ivshmem_net_take_load(in) && READ_ONCE(in->threaded)) {
+		rtnl_lock();
+		ivshmem_net_set_threaded(in, false);
+		rtnl_unlock();
+	}
 	ivshmem_net_look_at_queues(in);
 	schedule_delayed_work(&in->tick, msecs_to_jiffies(IVSHMEM_NET_TICK_MS));
 }
@@ -564,7 +608,7 @@ static void ivshmem_net_get_stats64(struct net_device *dev,
 	struct ivshmem_net *in = netdev_priv(dev);
 	unsigned int i;
 
-	for (i = 0; i < IVSHMEM_NET_MAX_QUEUES; i++) {
+	for (i = 0; i < dev->num_tx_queues; i++) {
 		const struct ivshmem_net_queue *q = &in->queue[i];
 
 #define TX(name) ivshmem_net_read(&q->tx_sync, &q->tx_stats[IVSHMEM_NET_TX_##name])
@@ -661,7 +705,7 @@ static void ivshmem_net_init(struct ivshmem_net *in, struct ivshmem_device *ivd)
 	ratelimit_set_flags(&in->complaints, RATELIMIT_MSG_ON_RELEASE);
 	INIT_DELAYED_WORK(&in->link, ivshmem_net_link_work);
 	INIT_DELAYED_WORK(&in->tick, ivshmem_net_tick_work);
-	for (i = 0; i < IVSHMEM_NET_MAX_QUEUES; i++)
+	for (i = 0; i < in->dev->num_tx_queues; i++)
 		ivshmem_net_init_queue(in, i);
 }
 
@@ -704,7 +748,8 @@ static int ivshmem_net_probe(struct pci_dev *pdev, const struct pci_device_id *i
 	if (err)
 		return err;
 
-	dev = alloc_etherdev_mq(sizeof(*in), IVSHMEM_NET_MAX_QUEUES);
+	dev = alloc_etherdev_mq(sizeof(*in), ivn_ring_max_queues(ivd->layout.output_size,
+								 ivd->vectors));
 	if (!dev)
 		return -ENOMEM;
 	SET_NETDEV_DEV(dev, &pdev->dev);

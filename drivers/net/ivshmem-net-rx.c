@@ -25,6 +25,11 @@
 
 #define IVSHMEM_NET_POOL_PAGES	1024
 
+/* Such parts of such a time spent on polling are a load */
+#define IVSHMEM_NET_LOAD_NS		(8 * NSEC_PER_MSEC)
+#define IVSHMEM_NET_LOAD_DIVISOR	2
+#define IVSHMEM_NET_LOAD_DIVISOR_THREAD	4	/* which has to share */
+
 static struct sk_buff *ivshmem_net_rx_small(struct ivshmem_net_queue *q,
 					    const void *data, u32 len)
 {
@@ -281,28 +286,47 @@ static int ivshmem_net_receive(struct ivshmem_net_queue *q, int budget)
 }
 
 /* Whether it is too early to sleep: looking again may be cheaper */
-static bool ivshmem_net_rx_linger(struct ivshmem_net_queue *q, int done)
+static bool ivshmem_net_rx_linger(struct ivshmem_net_queue *q, int done, u64 now)
 {
 	u32 us = READ_ONCE(q->in->rx_poll_us);
-	u64 now;
 
-	if (!us)
-		return false;
-	now = ktime_get_ns();
 	if (done)
 		q->rx_ns = now;
 	return now - q->rx_ns < (u64)us * NSEC_PER_USEC;
 }
 
+static void ivshmem_net_rx_measure(struct ivshmem_net_queue *q, u64 start, u64 now)
+{
+	u64 window = now - q->load_ns;
+
+	q->busy_ns += now - start;
+	if (window < IVSHMEM_NET_LOAD_NS)
+		return;
+	if (q->busy_ns > div_u64(window, in_serving_softirq() ?
+				 IVSHMEM_NET_LOAD_DIVISOR :
+				 IVSHMEM_NET_LOAD_DIVISOR_THREAD))
+		ivshmem_net_loaded(q->in);
+	q->load_ns = now;
+	q->busy_ns = 0;
+}
+
+/* Polling is to go on in a thread, and this is not it */
+static bool ivshmem_net_rx_moves(const struct ivshmem_net_queue *q)
+{
+	return test_bit(NAPI_STATE_THREADED, &q->napi.state) && in_serving_softirq();
+}
+
 int ivshmem_net_poll(struct napi_struct *napi, int budget)
 {
 	struct ivshmem_net_queue *q = container_of(napi, struct ivshmem_net_queue, napi);
+	u64 now, start;
 	int done;
 
 	if (!budget) {
 		ivshmem_net_tx_netpoll(q);
 		return 0;
 	}
+	start = ktime_get_ns();
 	ivshmem_net_tx_poll(q);
 	done = READ_ONCE(q->in->broken) ? 0 : ivshmem_net_receive(q, budget);
 	if (done < 0) {
@@ -316,10 +340,19 @@ int ivshmem_net_poll(struct napi_struct *napi, int budget)
 	}
 	if (done)
 		ivshmem_net_awake(q);
-	if (done == budget || ivshmem_net_rx_linger(q, done) ||
-	    ivn_ring_rx_arm(&q->rx))
+	now = ktime_get_ns();
+	ivshmem_net_rx_measure(q, start, now);
+	if (done < budget && !ivshmem_net_rx_linger(q, done, now) &&
+	    !ivn_ring_rx_arm(&q->rx)) {
+		napi_complete_done(napi, done);
+		return done;
+	}
+	if (!ivshmem_net_rx_moves(q))
 		return budget;
+	/* As if done, for only who is scheduled anew gets into the thread */
+	done = min(done, budget - 1);
 	napi_complete_done(napi, done);
+	napi_schedule(napi);
 	return done;
 }
 

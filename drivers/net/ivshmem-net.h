@@ -88,6 +88,8 @@ struct ivshmem_net_vector {
  * @pages: of received frames
  * @xdp_rxq: what XDP wants to know
  * @rx_ns: when the last frame came
+ * @load_ns: since when @busy_ns counts
+ * @busy_ns: what polling took since then
  * @rx_sync: of @rx_stats
  * @rx_stats: written by NAPI
  */
@@ -108,6 +110,8 @@ struct ivshmem_net_queue {
 	struct page_pool *pages;
 	struct xdp_rxq_info xdp_rxq;
 	u64 rx_ns;
+	u64 load_ns;
+	u64 busy_ns;
 	struct u64_stats_sync rx_sync;
 	u64_stats_t rx_stats[IVSHMEM_NET_RX_STATS];
 };
@@ -126,6 +130,8 @@ struct ivshmem_net_queue {
  * @removing: the driver goes
  * @broken: the peer broke a rule: the link is to be reset
  * @held: jiffies until which the link stays down after that
+ * @loaded: polling takes most of the time; the tick looks, and clears it
+ * @threaded: we moved polling to threads; under RTNL
  * @offer: what we offer the peer; under RTNL
  * @extensions: whether we offer it; under RTNL
  * @agreed: what both sides can do; changes only while nothing runs
@@ -157,6 +163,8 @@ struct ivshmem_net {
 	bool removing;
 	bool broken;
 	unsigned long held;
+	bool loaded;
+	bool threaded;
 	struct ivn_link_offer offer;
 	bool extensions;
 	struct ivn_link_agreed agreed;
@@ -211,6 +219,7 @@ static inline void ivshmem_net_awake(struct ivshmem_net_queue *q)
 
 /* ivshmem-net-main.c */
 void ivshmem_net_violation(struct ivshmem_net_queue *q, const char *what);
+void ivshmem_net_loaded(struct ivshmem_net *in);
 void ivshmem_net_restart(struct ivshmem_net *in);
 u32 ivshmem_net_max_mtu(const struct ivshmem_net *in, unsigned int queues);
 

@@ -204,6 +204,38 @@ def test_traffic_goes_on_without_the_server(pair, cable, server):
     works(cable)
 
 
+# Polling moves to a thread while frames never end
+
+def threaded(end):
+    return end.attribute("threaded") == "1"
+
+
+def test_polling_is_in_a_thread_only_while_there_is_load(cable):
+    a, b = cable.ends
+    assert not threaded(b)
+    floods = [a.guest.popen("exec socat -u -b 32 OPEN:/dev/zero UDP-SENDTO:"
+                            f"{b.address}:{port}") for port in (9, 10)]
+    wait_for(lambda: threaded(b), what="a thread")
+    moves(b)
+    for flood in floods:
+        flood.kill()
+        flood.wait()
+    wait_for(lambda: not threaded(b), what="no thread")
+    works(cable)
+
+
+def test_polling_stays_in_a_thread_if_users_want_it(cable):
+    b = cable.b
+    b.guest.check(f"echo 1 > /sys/class/net/{b.name}/threaded")
+    flood = udp_flood(cable.a, b.address)
+    moves(b)
+    flood.kill()
+    flood.wait()
+    works(cable)
+    b.guest.check("usleep 2500000")     # two ticks
+    assert threaded(b)
+
+
 # Guests die
 
 @contextlib.contextmanager
