@@ -14,6 +14,7 @@ FILES = ["usr/bin/ivshmem", "usr/bin/ivshmem2-server", "usr/bin/ivshmem-tap",
          "usr/lib/pkgconfig/libivshmem.pc",
          "usr/lib/systemd/system/ivshmem2-server.service",
          "usr/lib/systemd/system/ivshmem2-server@.service",
+         "usr/lib/systemd/system/ivshmem-tap@.service",
          "usr/lib/sysusers.d/ivshmem.conf",
          "usr/lib/udev/rules.d/60-ivshmem.rules",
          "usr/bin/virtio-ivshmem-block", "usr/bin/virtio-ivshmem-console",
@@ -25,7 +26,7 @@ FILES = ["usr/bin/ivshmem", "usr/bin/ivshmem2-server", "usr/bin/ivshmem-tap",
          "usr/share/man/man1/ivshmem2-server.1",
          "usr/share/man/man1/ivshmem-tap.1",
          "usr/share/man/man3/libivshmem.3"]
-MODULES = ["ivshmem.ko", "uio_ivshmem.ko", "virtio_ivshmem.ko"]
+MODULES = ["ivshmem.ko", "uio_ivshmem.ko", "virtio_ivshmem.ko", "ivshmem-net.ko"]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,18 @@ def test_installed_programs_start(stage):
 def test_installed_unit_names_the_installed_server(stage):
     unit = (stage / "usr/lib/systemd/system/ivshmem2-server.service").read_text()
     assert "ExecStart=/usr/bin/ivshmem2-server" in unit
+
+
+@pytest.mark.parametrize("unit", ["ivshmem-tap@cable0", "virtio-ivshmem-block@disk0",
+                                  "virtio-ivshmem-console@vm0"])
+def test_installed_unit_is_one_for_systemd(stage, tmp_path, unit):
+    name = unit.partition("@")[0]
+    text = (stage / f"usr/lib/systemd/system/{name}@.service").read_text()
+    assert f"ExecStart=/usr/bin/{name}" in text
+    file = tmp_path / f"{unit}.service"
+    file.write_text(text.replace("/usr/bin", f"{stage}/usr/bin"))
+    result = run(["systemd-analyze", "verify", "--man=no", file])
+    assert result.returncode == 0 and not result.stderr, result.stderr
 
 
 def test_missing_headers_are_named_with_the_way_out():

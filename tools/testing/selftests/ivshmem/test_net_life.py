@@ -253,12 +253,12 @@ def plug_again(cable, side, guest):
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_guest_is_killed_7_times_under_traffic(pair, server, side):
+def test_guest_is_killed_15_times_under_traffic(pair, server, side):
     victim, survivor = pair[side], pair[not side]
     with frozen(victim):
         cable = Cable(server, *pair).up()
         memories = []
-        for i in range(7):
+        for i in range(15):
             traffic = Load(cable, pair[i % 2])
             moves(cable.ends[not side], "tx")
             victim.kill()
