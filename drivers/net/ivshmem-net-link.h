@@ -253,7 +253,9 @@ static inline void ivn_link_agree(struct ivn_link_agreed *agreed,
 	if (!mine || !peer)
 		return;
 
-	agreed->queues = mine->queues < peer->queues ? mine->queues : peer->queues;
+	agreed->queues = mine->queues;
+	if (agreed->queues > peer->queues)
+		agreed->queues = peer->queues;
 	agreed->vectors = peer->vectors;
 	agreed->max_frame = peer->max_frame;
 	agreed->vnet_hdr = mine->features & peer->features & IVSHMEM_NET_F_VNET_HDR;

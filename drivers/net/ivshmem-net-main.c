@@ -225,8 +225,7 @@ static void ivshmem_net_say_up(struct ivshmem_net *in)
 
 	if (!__ratelimit(&in->news))
 		return;
-	netdev_info(in->dev, "link up, %u queue%s%s%s%s\n", a->queues,
-		    a->queues > 1 ? "s" : "",
+	netdev_info(in->dev, "link up, %u queue(s)%s%s%s\n", a->queues,
 		    a->vnet_hdr ? ", extended" : "",
 		    a->features & IVSHMEM_NET_F_CSUM ? ", checksum" : "",
 		    in->agreed.features & IVSHMEM_NET_F_TSO4 ? ", segmentation" : "");
