@@ -321,6 +321,7 @@ static void vib_transact(struct vib_device *dev, uint32_t offset)
 		dev->queue_sel = vib_load32(&h->queue_sel);
 		vib_show_queue(dev);
 		break;
+	/* cppcheck-suppress ignoredReturnValue; it does not know ranges */
 	case VIB_OFFSET(queue_size) ... VIB_OFFSET(config_event) - 1:
 		vib_write_queue(dev, offset);
 		break;

@@ -243,12 +243,12 @@ static const struct peer_command {
 
 static void peer_run(char *line)
 {
-	char *args[PEER_ARGS_MAX + 1] = { 0 }, *word;
+	char *args[PEER_ARGS_MAX + 1] = { 0 }, *word, *rest;
 	int n = 0;
 	size_t i;
 
-	for (word = strtok(line, " \n"); word && n <= PEER_ARGS_MAX;
-	     word = strtok(NULL, " \n"))
+	for (word = strtok_r(line, " \n", &rest); word && n <= PEER_ARGS_MAX;
+	     word = strtok_r(NULL, " \n", &rest))
 		args[n++] = word;
 	for (i = 0; i < PEER_COMMANDS; i++) {
 		if (!n || strcmp(peer_commands[i].name, args[0]) ||
