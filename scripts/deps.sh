@@ -25,7 +25,8 @@ deps_test="python3 python3-pytest python3-pytest-timeout g++ clang
 libclang-rt-dev spin e2fsprogs fio systemd iproute2 iputils-ping ethtool iperf3
 socat"
 
-deps_check="sparse shellcheck mandoc clang perl python3 python3-pyflakes linux-source-6.12"
+deps_check="sparse coccinelle cppcheck shellcheck mandoc clang perl python3
+python3-pyflakes linux-source-6.12"
 
 # Kernels that are built to test on, as programs or for guests
 deps_kernels="linux-source-6.1 linux-source-6.12 gcc make bc bison flex libelf-dev libssl-dev
