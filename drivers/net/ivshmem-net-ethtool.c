@@ -239,19 +239,6 @@ static void ivshmem_net_get_strings(struct net_device *dev, u32 set, u8 *data)
 		memcpy(data, ivshmem_net_flag_names, sizeof(ivshmem_net_flag_names));
 }
 
-static u64 *ivshmem_net_read_stats(const struct u64_stats_sync *sync,
-				   const u64_stats_t *stats, unsigned int n, u64 *data)
-{
-	unsigned int i, start;
-
-	do {
-		start = u64_stats_fetch_begin(sync);
-		for (i = 0; i < n; i++)
-			data[i] = u64_stats_read(&stats[i]);
-	} while (u64_stats_fetch_retry(sync, start));
-	return data + n;
-}
-
 static void ivshmem_net_get_ethtool_stats(struct net_device *dev,
 					  struct ethtool_stats *stats, u64 *data)
 {
@@ -260,10 +247,12 @@ static void ivshmem_net_get_ethtool_stats(struct net_device *dev,
 
 	data = ivshmem_net_own_stats(in, data);
 	for (q = in->queue; q < in->queue + in->dev->num_tx_queues; q++) {
-		data = ivshmem_net_read_stats(&q->tx_sync, q->tx_stats,
-					      IVSHMEM_NET_TX_STATS, data);
-		data = ivshmem_net_read_stats(&q->rx_sync, q->rx_stats,
-					      IVSHMEM_NET_RX_STATS, data);
+		ivshmem_net_read_stats(&q->tx_sync, q->tx_stats,
+				       IVSHMEM_NET_TX_STATS, data);
+		data += IVSHMEM_NET_TX_STATS;
+		ivshmem_net_read_stats(&q->rx_sync, q->rx_stats,
+				       IVSHMEM_NET_RX_STATS, data);
+		data += IVSHMEM_NET_RX_STATS;
 	}
 }
 

@@ -588,16 +588,25 @@ static int ivshmem_net_bpf(struct net_device *dev, struct netdev_bpf *bpf)
 	}
 }
 
-static u64 ivshmem_net_read(const struct u64_stats_sync *sync, const u64_stats_t *stat)
+/**
+ * ivshmem_net_read_stats() - counters of one direction of a queue, all at once
+ * @sync: of them
+ * @stats: the counters
+ * @n: how many
+ * @data: filled with @n values
+ *
+ * Any context.
+ */
+void ivshmem_net_read_stats(const struct u64_stats_sync *sync,
+			    const u64_stats_t *stats, unsigned int n, u64 *data)
 {
-	unsigned int start;
-	u64 value;
+	unsigned int i, start;
 
 	do {
 		start = u64_stats_fetch_begin(sync);
-		value = u64_stats_read(stat);
+		for (i = 0; i < n; i++)
+			data[i] = u64_stats_read(&stats[i]);
 	} while (u64_stats_fetch_retry(sync, start));
-	return value;
 }
 
 /* Any context */
@@ -605,13 +614,14 @@ static void ivshmem_net_get_stats64(struct net_device *dev,
 				    struct rtnl_link_stats64 *stats)
 {
 	struct ivshmem_net *in = netdev_priv(dev);
-	unsigned int i;
+	u64 tx[IVSHMEM_NET_TX_STATS], rx[IVSHMEM_NET_RX_STATS];
+	const struct ivshmem_net_queue *q;
 
-	for (i = 0; i < dev->num_tx_queues; i++) {
-		const struct ivshmem_net_queue *q = &in->queue[i];
-
-#define TX(name) ivshmem_net_read(&q->tx_sync, &q->tx_stats[IVSHMEM_NET_TX_##name])
-#define RX(name) ivshmem_net_read(&q->rx_sync, &q->rx_stats[IVSHMEM_NET_RX_##name])
+	for (q = in->queue; q < in->queue + dev->num_tx_queues; q++) {
+		ivshmem_net_read_stats(&q->tx_sync, q->tx_stats, IVSHMEM_NET_TX_STATS, tx);
+		ivshmem_net_read_stats(&q->rx_sync, q->rx_stats, IVSHMEM_NET_RX_STATS, rx);
+#define TX(name) tx[IVSHMEM_NET_TX_##name]
+#define RX(name) rx[IVSHMEM_NET_RX_##name]
 		stats->tx_packets += TX(PACKETS);
 		stats->tx_bytes += TX(BYTES);
 		stats->tx_dropped += TX(DROPPED) + TX(TOO_LONG) + TX(XDP_FULL);

@@ -218,6 +218,8 @@ static inline void ivshmem_net_awake(struct ivshmem_net_queue *q)
 }
 
 /* ivshmem-net-main.c */
+void ivshmem_net_read_stats(const struct u64_stats_sync *sync,
+			    const u64_stats_t *stats, unsigned int n, u64 *data);
 void ivshmem_net_violation(struct ivshmem_net_queue *q, const char *what);
 void ivshmem_net_loaded(struct ivshmem_net *in);
 void ivshmem_net_restart(struct ivshmem_net *in);
