@@ -44,7 +44,8 @@ help:
 	@echo '  check         static gates: checkpatch, W=1, sparse, kernel-doc, ...'
 	@echo '  check-host    tests that need no guest'
 	@echo '  kunit         KUnit suites in user-mode Linux; KVER=6.1|6.12, else both;'
-	@echo '                T=name of one suite, with wildcards'
+	@echo '                T=name of one suite, with wildcards; COVERAGE=1 says'
+	@echo '                which lines of the drivers they do not run (6.12)'
 	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12;'
 	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here'
 	@echo '  model         search the models of the handshakes and rings exhaustively'
@@ -131,8 +132,8 @@ check-host: test-deps
 
 kunit:
 	scripts/deps.sh kernels
-	@set -e; for kver in $(or $(filter $(KVERS),$(KVER)),$(KVERS)); do \
-		scripts/kunit.sh $$kver $(if $(T),'$(T)'); \
+	@set -e; for kver in $(or $(filter $(KVERS),$(KVER)),$(if $(COVERAGE),6.12,$(KVERS))); do \
+		COVERAGE=$(COVERAGE) scripts/kunit.sh $$kver $(if $(T),'$(T)'); \
 	done
 
 check-vm: KVERS_TESTED = $(if $(DEBUG),$(or $(filter $(KVERS),$(KVER)),6.1)-debug,$(filter $(KVERS),$(KVER)))

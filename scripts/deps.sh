@@ -30,7 +30,7 @@ python3-pyflakes linux-source-6.12"
 
 # Kernels that are built to test on, as programs or for guests
 deps_kernels="linux-source-6.1 linux-source-6.12 gcc make bc bison flex libelf-dev libssl-dev
-xz-utils kmod perl libc6-dev"
+xz-utils kmod perl python3 libc6-dev"
 
 # Benchmarks: the load, and the plot
 deps_bench="fio iperf3 iputils-ping ethtool iproute2 clang gcc libc6-dev make

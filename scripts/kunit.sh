@@ -11,11 +11,18 @@
 #   build.log   what the compiler said
 #   test.log    what the kernel said, all cases
 # What was built is kept, so that only the first run takes minutes.
+#
+# COVERAGE=1 in the environment: a kernel of its own, linux-coverage, which
+# counts the lines of the drivers that run, and a table of them at the end.
 set -eu
 
 ku_root=$(cd "$(dirname "$0")/.." && pwd)
 # A hang ends the run: all suites take seconds
 ku_limit_s=180
+# Count in our files alone. The run-time library and the kernel both have a
+# mangle_path(), which the library does not call.
+ku_gcov="-fprofile-arcs -ftest-coverage -fprofile-filter-files=ivshmem/"
+ku_gcov="$ku_gcov -Wl,--allow-multiple-definition"
 
 ku_usage()
 {
@@ -61,25 +68,38 @@ ku_link()
 
 ku_make()
 {
-	make -C source O="$PWD/linux" ARCH=um W= "-j$(nproc)" "$@"
+	make -C source O="$PWD/$ku_linux" ARCH=um W= GCOV_OPT="$ku_gcov" \
+		"-j$(nproc)" "$@"
+}
+
+# KASAN would count as well, and slow the counting down
+ku_config()
+{
+	if [ -n "${COVERAGE-}" ]; then
+		grep -v '^CONFIG_KASAN=' "$ku_root/tools/testing/kunit/kunitconfig"
+		cat "$ku_root/tools/testing/kunit/coverage.config"
+	else
+		cat "$ku_root/tools/testing/kunit/kunitconfig"
+	fi
 }
 
 ku_configure()
 {
-	config=$ku_root/tools/testing/kunit/kunitconfig
-	mkdir -p linux
-	cmp -s "$config" linux/kunitconfig && [ -e linux/.config ] && return
-	ku_make KCONFIG_ALLCONFIG="$config" allnoconfig >build.log 2>&1 ||
-		{ cat build.log; ku_die "cannot configure"; }
+	mkdir -p "$ku_linux"
+	ku_config >"$ku_linux/kunitconfig.new"
+	cmp -s "$ku_linux/kunitconfig.new" "$ku_linux/kunitconfig" &&
+		[ -e "$ku_linux/.config" ] && return
+	ku_make KCONFIG_ALLCONFIG="$PWD/$ku_linux/kunitconfig.new" allnoconfig \
+		>build.log 2>&1 || { cat build.log; ku_die "cannot configure"; }
 	# A symbol that this kernel lacks, or whose dependencies are not met
-	grep '^CONFIG' "$config" | grep -vxFf linux/.config &&
+	grep '^CONFIG' "$ku_linux/kunitconfig.new" | grep -vxFf "$ku_linux/.config" &&
 		ku_die "the kernel cannot be configured like this"
-	cp "$config" linux/kunitconfig
+	mv "$ku_linux/kunitconfig.new" "$ku_linux/kunitconfig"
 }
 
 ku_build()
 {
-	[ -e linux/linux ] || echo "kunit: building $ku_kver, this takes minutes"
+	[ -e "$ku_linux/linux" ] || echo "kunit: building $ku_kver, this takes minutes"
 	if ! ku_make linux >build.log 2>&1; then
 		grep -E -A 8 'error|Error' build.log | tail -n 60
 		ku_die "build failed, see build.log"
@@ -90,7 +110,7 @@ ku_build()
 ku_run()
 {
 	# The kernel ends itself after the last suite
-	timeout -k 10 "$ku_limit_s" linux/linux mem=256M "uml_dir=$PWD/uml" \
+	timeout -k 10 "$ku_limit_s" "$ku_linux/linux" mem=256M "uml_dir=$PWD/uml" \
 		con0=fd:0,fd:1 con=null kunit.enable=1 kunit_shutdown=halt \
 		kunit.stats_enabled=2 "kunit.filter_glob=$1" \
 		</dev/null >test.log 2>&1 || true
@@ -103,11 +123,33 @@ ku_report()
 	awk -v kver="$ku_kver" -f "$ku_root/tools/testing/kunit/report.awk" test.log
 }
 
+# The kernel's linker script forgets destructors with a priority, such as those
+# that write the counts
+ku_patch_coverage()
+{
+	script=source/arch/um/include/asm/common.lds.S
+	grep -q 'fini_array\.\*' "$script" ||
+		sed -i 's/^\t\*(\.fini_array)$/\t*(.fini_array.*)\n&/' "$script"
+}
+
+# The counts of this run alone; the kernel writes them where it was built
+ku_forget_coverage()
+{
+	find "$ku_linux/ivshmem" -name '*.gcda' -delete
+}
+
+ku_report_coverage()
+{
+	/usr/bin/python3 "$ku_root/tools/testing/kunit/coverage.py" \
+		"$PWD/$ku_linux/ivshmem" "$ku_root"
+}
+
 case ${1-} in
 6.1|6.12) ku_kver=$1 ;;
 *) ku_usage ;;
 esac
 [ $# -le 2 ] || ku_usage
+ku_linux=linux${COVERAGE:+-coverage}
 
 mkdir -p "$ku_root/build/kunit/$ku_kver"
 cd "$ku_root/build/kunit/$ku_kver"
@@ -116,6 +158,9 @@ flock 9
 ku_unpack
 ku_link
 ku_configure
+[ -z "${COVERAGE-}" ] || ku_patch_coverage
 ku_build
+[ -z "${COVERAGE-}" ] || ku_forget_coverage
 ku_run "${2-*}"
 ku_report
+[ -z "${COVERAGE-}" ] || ku_report_coverage
