@@ -712,6 +712,17 @@ class GuestTap:
         self.guest.wait_for(f"ping -q -c 1 -W 2 {to}")
 
 
+@pytest.fixture
+def host_end(server, namespace, tap):
+    """The server's socket, for a guest, and the host's end of the cable."""
+    def make(*options):
+        path = server(*LINK)
+        host = namespace(1)
+        host.tap = tap(host, path, *options)
+        return path, host
+    return make
+
+
 @pytest.mark.guest
 def test_guest_over_uio_talks_with_an_old_peer(guest, server):
     path = server(*LINK)
@@ -725,10 +736,8 @@ def test_guest_over_uio_talks_with_an_old_peer(guest, server):
 
 
 @pytest.mark.guest
-def test_guest_over_uio_talks_with_the_host_and_survives_crashes(guest, server, namespace, tap):
-    path = server(*LINK)
-    host = namespace(1)
-    host.tap = tap(host, path)
+def test_guest_over_uio_talks_with_the_host_and_survives_crashes(guest, host_end):
+    path, host = host_end()
     inside = GuestTap(guest, path)
     host.wait_carrier()
     host.tap.wait_text("extensions vnet_hdr csum tso4 tso6")
@@ -761,10 +770,8 @@ def stream_arrives(guest, host):
 
 
 @pytest.mark.guest
-def test_stream_from_a_guest_over_uio_arrives_as_it_was_sent(guest, server, namespace, tap):
-    path = server(*LINK)
-    host = namespace(1)
-    host.tap = tap(host, path)
+def test_stream_from_a_guest_over_uio_arrives_as_it_was_sent(guest, host_end):
+    path, host = host_end()
     inside = GuestTap(guest, path)
     host.wait_carrier()
     inside.ping(host.address)
@@ -789,10 +796,8 @@ def driver_in(guest, path):
 
 @pytest.mark.guest
 @pytest.mark.parametrize("options, extended", [([], "1"), (["--no-extensions"], "0")])
-def test_driver_of_a_guest_talks_with_the_host(guest, server, namespace, tap, options, extended):
-    path = server(*LINK)
-    host = namespace(1)
-    host.tap = tap(host, path, *options)
+def test_driver_of_a_guest_talks_with_the_host(guest, host_end, tap, options, extended):
+    path, host = host_end(*options)
     with driver_in(guest, path) as name:
         host.wait_carrier()
         guest.wait_for(f"ping -q -c 1 -W 2 {host.address}")
