@@ -8,50 +8,8 @@
 #include <linux/sizes.h>
 
 #include "../../../drivers/net/ivshmem-net-ring.h"
+#include "net_ring_cases.h"
 #include "table.h"
-
-/* n = 0: the section as every peer knows it */
-struct ring_layout_case {
-	const char *name;
-	u64 bytes;
-	unsigned int n, q;
-	int expected_err;
-	struct ivn_ring_layout expected;
-};
-
-static const struct ring_layout_case ring_layout_cases[] = {
-	{ "nothing", 0, .expected_err = -ENOSPC },
-	{ "a byte less than the smallest", 1231, .expected_err = -ENOSPC },
-	{ "the smallest", 1232, 0, 0, 0,
-	  { 32, 960, 0, 512, 640, 960, 1232, 1232 } },
-	{ "4 KiB", SZ_4K, 0, 0, 0, { 32, 960, 0, 512, 640, 960, SZ_4K, SZ_4K } },
-	{ "header is an eighth, so half of it", 14336, 0, 0, 0,
-	  { 32, 960, 0, 512, 640, 960, 14336, 14336 } },
-	{ "header is less than an eighth", 14344, 0, 0, 0,
-	  { 64, 1792, 0, 1024, 1216, 1792, 14344, 14344 } },
-	{ "64 KiB", SZ_64K, 0, 0, 0,
-	  { 256, 6784, 0, 4096, 4672, 6784, SZ_64K, SZ_64K } },
-	{ "1 MiB", SZ_1M, 0, 0, 0,
-	  { 4096, 106624, 0, 65536, 73792, 106624, SZ_1M, SZ_1M } },
-	{ "8 GiB", 8ULL * SZ_1G, 0, 0, 0,
-	  { 4096, 106624, 0, 65536, 73792, 106624, 8ULL * SZ_1G, 8ULL * SZ_1G } },
-	{ "one queue leaves the extension alone", SZ_64K, 1, 0, 0,
-	  { 256, 6784, 0, 4096, 4672, 6784, SZ_64K, SZ_64K - 64 } },
-	{ "first of two", SZ_1M, 2, 0, 0,
-	  { 2048, 53376, 110592, 143360, 147520, 163968, 577536, 577536 } },
-	{ "second of two", SZ_1M, 2, 1, 0,
-	  { 2048, 53376, 577536, 610304, 614464, 630912, 1044480, 1044480 } },
-	{ "last of eight", SZ_1M, 8, 7, 0,
-	  { 512, 13440, 913408, 921600, 922688, 926848, 1028096, 1028096 } },
-	{ "part of one page", SZ_64K, 8, 7, 0,
-	  { 32, 960, 36864, 37376, 37504, 37824, 40960, 40960 } },
-	{ "parts of nothing", SZ_16K, 8, 0, -ENOSPC },
-	{ "no room behind the header", SZ_4K, 2, 0, -ENOSPC },
-	{ "queue of nobody", SZ_1M, 2, 2, -EINVAL },
-	{ "no queues but one", SZ_1M, 0, 1, -EINVAL },
-	{ "nine queues", SZ_1M, 9, 0, -EINVAL },
-	{ "4 Gi queues", SZ_1M, U32_MAX, 0, -EINVAL },
-};
 
 TABLE_PARAM(ring_layout_cases);
 
@@ -95,26 +53,6 @@ static void net_ring_test_queue_layout_apart(struct kunit *test)
 			KUNIT_ASSERT_LE(test, end, bytes - 64);
 		}
 }
-
-struct ring_queues_case {
-	const char *name;
-	u64 bytes;
-	u32 vectors;
-	unsigned int expected;
-};
-
-static const struct ring_queues_case ring_queues_cases[] = {
-	{ "none in 1 KiB", SZ_1K, 9, 0 },
-	{ "one in 16 KiB", SZ_16K, 9, 1 },
-	{ "three in 64 KiB, a fourth had 32 descriptors", SZ_64K, 9, 3 },
-	{ "eight in 1 MiB", SZ_1M, 9, 8 },
-	{ "more vectors than there can be queues", SZ_1M, 2048, 8 },
-	{ "vectors for seven", SZ_1M, 8, 7 },
-	{ "vectors for two", SZ_1M, 3, 2 },
-	{ "two vectors", SZ_1M, 2, 1 },
-	{ "one vector", SZ_1M, 1, 1 },
-	{ "no vector", SZ_1M, 0, 1 },
-};
 
 TABLE_PARAM(ring_queues_cases);
 

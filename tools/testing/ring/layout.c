@@ -6,79 +6,25 @@
  * Prints one line a case, exits 1 if one is wrong.
  */
 #include "section.h"
+#include "../kunit/net_ring_cases.h"
 
 #define KIB 1024ULL
 #define MIB (1024 * KIB)
 
-struct layout_case {
-	const char *name;
-	uint64_t bytes;
-	unsigned int n, q;	/* n = 0: the section as every peer knows it */
-	int err;
-	struct ivn_ring_layout l;
-};
-
-static const struct layout_case layout_cases[] = {
-	{ "nothing", 0, .err = -ENOSPC },
-	{ "one byte less than the smallest", 1231, .err = -ENOSPC },
-	{ "smallest", 1232,
-	  .l = { 32, 960, 0, 512, 640, 960, 1232, 1232 } },
-	{ "4 KiB", 4 * KIB,
-	  .l = { 32, 960, 0, 512, 640, 960, 4096, 4096 } },
-	{ "header is one eighth, so half of it", 14336,
-	  .l = { 32, 960, 0, 512, 640, 960, 14336, 14336 } },
-	{ "header is a little less than one eighth", 14344,
-	  .l = { 64, 1792, 0, 1024, 1216, 1792, 14344, 14344 } },
-	{ "16 KiB", 16 * KIB,
-	  .l = { 64, 1792, 0, 1024, 1216, 1792, 16384, 16384 } },
-	{ "64 KiB", 64 * KIB,
-	  .l = { 256, 6784, 0, 4096, 4672, 6784, 65536, 65536 } },
-	{ "504 KiB", 504 * KIB,
-	  .l = { 2048, 53376, 0, 32768, 36928, 53376, 516096, 516096 } },
-	{ "1 MiB", MIB,
-	  .l = { 4096, 106624, 0, 65536, 73792, 106624, 1048576, 1048576 } },
-	{ "2 MiB", 2 * MIB,
-	  .l = { 4096, 106624, 0, 65536, 73792, 106624, 2097152, 2097152 } },
-	{ "256 MiB", 256 * MIB,
-	  .l = { 4096, 106624, 0, 65536, 73792, 106624, 268435456, 268435456 } },
-	{ "8 GiB", 8192 * MIB,
-	  .l = { 4096, 106624, 0, 65536, 73792, 106624, 8589934592, 8589934592 } },
-	{ "one queue leaves the extension alone", 64 * KIB, 1, 0,
-	  .l = { 256, 6784, 0, 4096, 4672, 6784, 65536, 65472 } },
-	{ "first of two", MIB, 2, 0,
-	  .l = { 2048, 53376, 110592, 143360, 147520, 163968, 577536, 577536 } },
-	{ "second of two", MIB, 2, 1,
-	  .l = { 2048, 53376, 577536, 610304, 614464, 630912, 1044480, 1044480 } },
-	{ "last of eight", MIB, 8, 7,
-	  .l = { 512, 13440, 913408, 921600, 922688, 926848, 1028096, 1028096 } },
-	{ "last of eight in 256 MiB", 256 * MIB, 8, 7,
-	  .l = { 4096, 106624, 234876928, 234942464, 234950720, 234983552,
-		 268414976, 268414976 } },
-	{ "last of four in all of 16 MiB but a page", 16 * MIB - 4 * KIB, 4, 3,
-	  .l = { 4096, 106624, 12595200, 12660736, 12668992, 12701824,
-		 16756736, 16756736 } },
-	{ "part of a page", 64 * KIB, 8, 7,
-	  .l = { 32, 960, 36864, 37376, 37504, 37824, 40960, 40960 } },
-	{ "parts of nothing", 16 * KIB, 8, 0, .err = -ENOSPC },
-	{ "parts of a section without room behind its header", 4 * KIB, 2, 0,
-	  .err = -ENOSPC },
-	{ "queue that is not there", MIB, 2, 2, .err = -EINVAL },
-	{ "too many queues", MIB, 9, 0, .err = -EINVAL },
-};
-
-static bool layout_check(const struct layout_case *c)
+static bool layout_check(const struct ring_layout_case *c)
 {
+	const struct ivn_ring_layout *e = &c->expected;
 	struct ivn_ring_layout l;
 	int err = c->n || c->q ?
 		  ivn_ring_queue_layout(&l, c->bytes, c->n, c->q) :
 		  ivn_ring_layout(&l, c->bytes);
 
-	if (c->err)
-		return err == c->err;
-	return !err && l.qlen == c->l.qlen && l.header == c->l.header &&
-	       l.desc == c->l.desc && l.avail == c->l.avail &&
-	       l.used == c->l.used && l.data == c->l.data &&
-	       l.data_end == c->l.data_end && l.send_end == c->l.send_end;
+	if (c->expected_err)
+		return err == c->expected_err;
+	return !err && l.qlen == e->qlen && l.header == e->header &&
+	       l.desc == e->desc && l.avail == e->avail && l.used == e->used &&
+	       l.data == e->data && l.data_end == e->data_end &&
+	       l.send_end == e->send_end;
 }
 
 /*
@@ -112,25 +58,6 @@ static bool layout_all_apart(void)
 				return false;
 	return true;
 }
-
-struct offer_case {
-	const char *name;
-	uint64_t bytes;
-	uint32_t vectors;
-	unsigned int queues;
-};
-
-static const struct offer_case offer_cases[] = {
-	{ "no queue in too small a section", KIB, 9, 0 },
-	{ "one queue in 16 KiB", 16 * KIB, 9, 1 },
-	{ "three queues in 64 KiB, a fourth had 32 descriptors", 64 * KIB, 9, 3 },
-	{ "eight queues in 1 MiB", MIB, 9, 8 },
-	{ "more vectors than queues", MIB, 2048, 8 },
-	{ "vectors for seven queues", MIB, 8, 7 },
-	{ "vectors for two queues", MIB, 3, 2 },
-	{ "two vectors", MIB, 2, 1 },
-	{ "one vector", MIB, 1, 1 },
-};
 
 #define ALL 0x1f
 
@@ -324,17 +251,17 @@ int main(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < RING_ARRAY_SIZE(layout_cases); i++)
-		layout_report("layout", layout_cases[i].name,
-			      layout_check(&layout_cases[i]));
+	for (i = 0; i < RING_ARRAY_SIZE(ring_layout_cases); i++)
+		layout_report("layout", ring_layout_cases[i].name,
+			      layout_check(&ring_layout_cases[i]));
 	layout_report("layout", "queues overlap neither each other nor the extension",
 		      layout_all_apart());
 	layout_report("layout", "events", layout_events());
-	for (i = 0; i < RING_ARRAY_SIZE(offer_cases); i++)
-		layout_report("offer", offer_cases[i].name,
-			      ivn_ring_max_queues(offer_cases[i].bytes,
-						  offer_cases[i].vectors) ==
-			      offer_cases[i].queues);
+	for (i = 0; i < RING_ARRAY_SIZE(ring_queues_cases); i++)
+		layout_report("offer", ring_queues_cases[i].name,
+			      ivn_ring_max_queues(ring_queues_cases[i].bytes,
+						  ring_queues_cases[i].vectors) ==
+			      ring_queues_cases[i].expected);
 	for (i = 0; i < RING_ARRAY_SIZE(agree_cases); i++)
 		layout_report("agree", agree_cases[i].name,
 			      agree_check(&agree_cases[i]));
