@@ -269,35 +269,44 @@ static struct msi_domain_info fake_msi_info = {
 	.chip = &fake_msi_chip,
 };
 
-static void fake_raise(struct fake *fake, unsigned int vector)
+static void fake_raise(unsigned int irq)
 {
-	__le32 entry[PCI_MSIX_ENTRY_SIZE / 4];
 	unsigned long flags;
 
-	memcpy(entry, fake->msix + vector * PCI_MSIX_ENTRY_SIZE, sizeof(entry));
-	if (!(fake_get(fake, FAKE_MSIX + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_ENABLE) ||
-	    le32_to_cpu(entry[3]) & PCI_MSIX_ENTRY_CTRL_MASKBIT)
-		return;
 	local_irq_save(flags);
 	irq_enter();
-	generic_handle_irq(le32_to_cpu(entry[2]));
+	generic_handle_irq(irq);
 	irq_exit();
 	local_irq_restore(flags);
+}
+
+static void fake_raise_vector(struct fake *fake, unsigned int vector)
+{
+	__le32 entry[PCI_MSIX_ENTRY_SIZE / 4];
+
+	memcpy(entry, fake->msix + vector * PCI_MSIX_ENTRY_SIZE, sizeof(entry));
+	if (fake_get(fake, FAKE_MSIX + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_ENABLE &&
+	    !(le32_to_cpu(entry[3]) & PCI_MSIX_ENTRY_CTRL_MASKBIT))
+		fake_raise(le32_to_cpu(entry[2]));
 }
 
 /**
  * fake_interrupt() - the device interrupts the guest
  * @fake: the device
- * @vector: which; dropped if there is no such, as the device does it
+ * @vector: which; dropped if there is no such, as the device does it. INTx is
+ *	one for all
  */
 void fake_interrupt(struct fake *fake, unsigned int vector)
 {
-	if (vector >= fake->spec.vectors || !fake->int_control)
+	if ((fake->spec.vectors && vector >= fake->spec.vectors) || !fake->int_control)
 		return;
 	if (fake_get(fake, FAKE_CAP + IVSHMEM_CAP_PRIV_CONTROL, 1) &
 	    IVSHMEM_PRIV_ONESHOT_INT)
 		fake->int_control = 0;
-	fake_raise(fake, vector);
+	if (fake->spec.vectors)
+		fake_raise_vector(fake, vector);
+	else if (!(fake_get(fake, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE))
+		fake_raise(fake->intx);
 }
 
 /**
@@ -318,6 +327,15 @@ void fake_set_state(struct fake *fake, u32 peer, u32 state)
 
 /* The life of the device */
 
+static void fake_fill_msix(struct fake *fake)
+{
+	fake_put(fake, FAKE_CAP + PCI_CAP_LIST_NEXT, FAKE_MSIX, 1);
+	fake_put(fake, FAKE_MSIX, PCI_CAP_ID_MSIX, 1);
+	fake_put(fake, FAKE_MSIX + PCI_MSIX_FLAGS, fake->spec.vectors - 1, 2);
+	fake_put(fake, FAKE_MSIX + PCI_MSIX_TABLE, IVSHMEM_BAR_MSIX, 4);
+	fake_put(fake, FAKE_MSIX + PCI_MSIX_PBA, 0x800 | IVSHMEM_BAR_MSIX, 4);
+}
+
 static void fake_fill_config(struct fake *fake)
 {
 	const struct fake_spec *s = &fake->spec;
@@ -330,16 +348,18 @@ static void fake_fill_config(struct fake *fake)
 	fake_put(fake, PCI_CAPABILITY_LIST, FAKE_CAP, 1);
 
 	fake_put(fake, FAKE_CAP, PCI_CAP_ID_VNDR, 1);
-	fake_put(fake, FAKE_CAP + PCI_CAP_LIST_NEXT, FAKE_MSIX, 1);
-	fake_put(fake, FAKE_CAP + IVSHMEM_CAP_LENGTH, IVSHMEM_CAP_LENGTH_BAR, 1);
+	fake_put(fake, FAKE_CAP + IVSHMEM_CAP_LENGTH, s->no_bar2 ?
+		 IVSHMEM_CAP_LENGTH_BASE : IVSHMEM_CAP_LENGTH_BAR, 1);
 	fake_put(fake, FAKE_CAP + IVSHMEM_CAP_STATE_TABLE_SIZE, PAGE_SIZE, 4);
 	fake_put(fake, FAKE_CAP + IVSHMEM_CAP_RW_SIZE, s->rw_size, 8);
 	fake_put(fake, FAKE_CAP + IVSHMEM_CAP_OUTPUT_SIZE, s->output_size, 8);
-
-	fake_put(fake, FAKE_MSIX, PCI_CAP_ID_MSIX, 1);
-	fake_put(fake, FAKE_MSIX + PCI_MSIX_FLAGS, s->vectors - 1, 2);
-	fake_put(fake, FAKE_MSIX + PCI_MSIX_TABLE, IVSHMEM_BAR_MSIX, 4);
-	fake_put(fake, FAKE_MSIX + PCI_MSIX_PBA, 0x800 | IVSHMEM_BAR_MSIX, 4);
+	if (s->no_bar2)
+		fake_put(fake, FAKE_CAP + IVSHMEM_CAP_BASE_ADDRESS,
+			 virt_to_phys(fake->shmem), 8);
+	if (s->vectors)
+		fake_fill_msix(fake);
+	else
+		fake_put(fake, PCI_INTERRUPT_PIN, PCI_INTERRUPT_INTA, 1);
 }
 
 /**
@@ -361,8 +381,8 @@ struct fake *fake_create(struct kunit *test, const struct fake_spec *spec)
 	fake->id = spec->id;
 	fake->max_peers = spec->max_peers;
 	fake->bar_bytes[0] = FAKE_BAR_BYTES;
-	fake->bar_bytes[1] = FAKE_BAR_BYTES;
-	fake->bar_bytes[2] = FAKE_SHMEM_BYTES;
+	fake->bar_bytes[1] = spec->vectors ? FAKE_BAR_BYTES : 0;
+	fake->bar_bytes[2] = spec->no_bar2 ? 0 : FAKE_SHMEM_BYTES;
 	memset(fake->msix, 0, sizeof(fake->msix));
 	fake_fill_config(fake);
 	return fake;
@@ -375,12 +395,18 @@ static void fake_create_domains(struct kunit *test, struct fake *fake)
 	fake->irqs = irq_domain_create_linear(fake->fwnode, FAKE_MAX_VECTORS,
 					      &fake_irq_ops, fake);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fake->irqs);
+	if (!fake->spec.vectors) {
+		fake->intx = irq_domain_alloc_irqs(fake->irqs, 1, NUMA_NO_NODE, NULL);
+		KUNIT_ASSERT_GT(test, (int)fake->intx, 0);
+	}
 	fake->msi = pci_msi_create_irq_domain(fake->fwnode, &fake_msi_info, fake->irqs);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fake->msi);
 }
 
 static void fake_remove_domains(struct fake *fake)
 {
+	if (fake->intx)
+		irq_domain_free_irqs(fake->intx, 1);
 	if (fake->msi)
 		irq_domain_remove(fake->msi);
 	if (fake->irqs)
@@ -390,6 +416,7 @@ static void fake_remove_domains(struct fake *fake)
 	fake->msi = NULL;
 	fake->irqs = NULL;
 	fake->fwnode = NULL;
+	fake->intx = 0;
 }
 
 static struct resource fake_resource(resource_size_t start, resource_size_t size,
@@ -418,9 +445,9 @@ static void fake_add_windows(struct kunit *test, struct fake *fake)
 	pci_add_resource(&fake->bridge->windows, &fake->bus);
 }
 
-static int fake_no_intx(const struct pci_dev *pdev, u8 slot, u8 pin)
+static int fake_map_intx(const struct pci_dev *pdev, u8 slot, u8 pin)
 {
-	return 0;
+	return fake_now->intx;
 }
 
 /**
@@ -440,7 +467,7 @@ void fake_plug(struct kunit *test, struct fake *fake)
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fake->bridge);
 	fake_add_windows(test, fake);
 	fake->bridge->ops = &fake_config_ops;
-	fake->bridge->map_irq = fake_no_intx;
+	fake->bridge->map_irq = fake_map_intx;
 	dev_set_msi_domain(&fake->bridge->dev, fake->msi);
 
 	pci_lock_rescan_remove();
@@ -479,6 +506,15 @@ void fake_unplug(struct fake *fake)
 		remove_resource(&fake->ram);
 	fake_remove_domains(fake);
 	fake_now = NULL;
+}
+
+/**
+ * fake_shutdown() - the guest goes down, or on to another kernel
+ * @fake: the device, plugged in; it stays so
+ */
+void fake_shutdown(struct fake *fake)
+{
+	fake->pdev->dev.bus->shutdown(&fake->pdev->dev);
 }
 
 /**

@@ -25,9 +25,10 @@ struct fake;
  * @protocol: IVSHMEM_PROTO_*
  * @id: of the guest
  * @max_peers: how many there are
- * @vectors: of MSI-X, 1..FAKE_MAX_VECTORS
+ * @vectors: of MSI-X, up to FAKE_MAX_VECTORS; 0 = the device has INTx alone
  * @rw_size: bytes
  * @output_size: bytes
+ * @no_bar2: the capability says where the sections are
  * @doorbell: what happens when the guest rings; called where it does so
  * @priv: for the test
  */
@@ -38,6 +39,7 @@ struct fake_spec {
 	unsigned int vectors;
 	u64 rw_size;
 	u64 output_size;
+	bool no_bar2;
 	void (*doorbell)(struct fake *fake, u16 peer, u16 vector);
 	void *priv;
 };
@@ -64,6 +66,7 @@ struct fake_spec {
  * @irqs: of the vectors
  * @msi: above @irqs
  * @used: which of @irqs are
+ * @intx: interrupt of the pin, if there are no vectors
  */
 struct fake {
 	struct fake_spec spec;
@@ -86,11 +89,13 @@ struct fake {
 	struct irq_domain *irqs;
 	struct irq_domain *msi;
 	unsigned long used;
+	unsigned int intx;
 };
 
 struct fake *fake_create(struct kunit *test, const struct fake_spec *spec);
 void fake_plug(struct kunit *test, struct fake *fake);
 void fake_unplug(struct fake *fake);
+void fake_shutdown(struct fake *fake);
 void fake_destroy(struct fake *fake);
 
 void fake_interrupt(struct fake *fake, unsigned int vector);

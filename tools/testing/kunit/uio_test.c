@@ -196,29 +196,36 @@ struct ut_maps_case {
 	const char *name;
 	u64 rw_size;
 	u64 output_size;
+	bool no_bar2;
 	struct ut_map expected[5];
 };
 
 static const struct ut_maps_case ut_maps_cases[] = {
-	{ "all sections", SZ_64K, SZ_32K, {
+	{ "all sections", SZ_64K, SZ_32K, false, {
 		{ "registers", 0, SZ_4K },
 		{ "state_table", 0, SZ_4K },
 		{ "rw_section", SZ_4K, SZ_64K },
 		{ "input_sections", SZ_4K + SZ_64K, 3 * SZ_32K },
 		{ "output_section", SZ_4K + SZ_64K + SZ_32K, SZ_32K },
 	} },
-	{ "no R/W section", 0, SZ_4K, {
+	{ "no BAR 2, but a base address", 0, SZ_4K, true, {
 		{ "registers", 0, SZ_4K },
 		{ "state_table", 0, SZ_4K },
 		{ "input_sections", SZ_4K, 3 * SZ_4K },
 		{ "output_section", SZ_8K, SZ_4K },
 	} },
-	{ "no output sections", SZ_64K, 0, {
+	{ "no R/W section", 0, SZ_4K, false, {
+		{ "registers", 0, SZ_4K },
+		{ "state_table", 0, SZ_4K },
+		{ "input_sections", SZ_4K, 3 * SZ_4K },
+		{ "output_section", SZ_8K, SZ_4K },
+	} },
+	{ "no output sections", SZ_64K, 0, false, {
 		{ "registers", 0, SZ_4K },
 		{ "state_table", 0, SZ_4K },
 		{ "rw_section", SZ_4K, SZ_64K },
 	} },
-	{ "State Table alone", 0, 0, {
+	{ "State Table alone", 0, 0, false, {
 		{ "registers", 0, SZ_4K },
 		{ "state_table", 0, SZ_4K },
 	} },
@@ -249,6 +256,7 @@ static void uio_ivshmem_test_maps(struct kunit *test)
 
 	spec.rw_size = c->rw_size;
 	spec.output_size = c->output_size;
+	spec.no_bar2 = c->no_bar2;
 	fake = ut_create(test, &spec);
 	uio = ut_plug(test, fake);
 	for (i = 0; i < ARRAY_SIZE(c->expected) && c->expected[i].name; i++)
@@ -305,6 +313,23 @@ static void uio_ivshmem_test_event_each_vector(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ut_events(uio), 3u);
 }
 
+static void uio_ivshmem_test_event_intx(struct kunit *test)
+{
+	struct fake_spec spec = ut_spec;
+	struct uio_device *uio;
+	struct fake *fake;
+
+	spec.vectors = 0;
+	fake = ut_create(test, &spec);
+	uio = ut_plug(test, fake);
+	KUNIT_EXPECT_FALSE(test, fake->pdev->msix_enabled);
+	uio->info->irqcontrol(uio->info, 1);
+	fake_interrupt(fake, 0);
+	KUNIT_EXPECT_EQ(test, ut_events(uio), 1u);
+	fake_interrupt(fake, 0);
+	KUNIT_EXPECT_EQ(test, ut_events(uio), 1u);	/* one shot */
+}
+
 /* A file that is open more than once, under two names */
 static void uio_ivshmem_test_release_last_quiesces(struct kunit *test)
 {
@@ -348,6 +373,18 @@ static void uio_ivshmem_test_remove_quiesces(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fake->used, 0UL);
 }
 
+static void uio_ivshmem_test_shutdown_quiesces(struct kunit *test)
+{
+	struct fake *fake = ut_create(test, &ut_spec);
+	struct uio_device *uio = ut_plug(test, fake);
+
+	uio->info->irqcontrol(uio->info, 1);
+	fake->state = 7;
+	fake_shutdown(fake);
+	KUNIT_EXPECT_EQ(test, fake->state, 0u);
+	KUNIT_EXPECT_EQ(test, fake->int_control, 0u);
+}
+
 static struct kunit_case uio_ivshmem_cases[] = {
 	KUNIT_CASE_PARAM(uio_ivshmem_test_bind_protocol, ut_protocol_cases_gen_params),
 	KUNIT_CASE_PARAM(uio_ivshmem_test_probe_device, ut_device_cases_gen_params),
@@ -355,8 +392,10 @@ static struct kunit_case uio_ivshmem_cases[] = {
 	KUNIT_CASE_PARAM(uio_ivshmem_test_maps, ut_maps_cases_gen_params),
 	KUNIT_CASE(uio_ivshmem_test_mmap_read_only_for_writing),
 	KUNIT_CASE(uio_ivshmem_test_event_each_vector),
+	KUNIT_CASE(uio_ivshmem_test_event_intx),
 	KUNIT_CASE(uio_ivshmem_test_release_last_quiesces),
 	KUNIT_CASE(uio_ivshmem_test_remove_quiesces),
+	KUNIT_CASE(uio_ivshmem_test_shutdown_quiesces),
 	{}
 };
 

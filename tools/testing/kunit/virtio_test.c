@@ -168,6 +168,25 @@ static struct gendisk *vt_disk(struct virtio_test *t)
 	return disk;
 }
 
+/* A disk, on a device that is there before its back end */
+static void vt_plug(struct kunit *test)
+{
+	struct virtio_test *t = test->priv;
+
+	vt_create(test, &vt_blk_spec);
+	fake_plug(test, t->fake);
+	KUNIT_ASSERT_TRUE(test, fake_is_bound(t->fake));
+}
+
+/* The back end comes, or comes back, and with it the disk */
+static void vt_serve(struct kunit *test)
+{
+	struct virtio_test *t = test->priv;
+
+	vt_start(test);
+	FAKE_WAIT_FOR(test, vt_disk(t));
+}
+
 static sector_t vt_partition_sectors(struct gendisk *disk)
 {
 	struct block_device *partition = xa_load(&disk->part_tbl, 1);
@@ -202,13 +221,30 @@ static void vt_end_request(struct bio *bio)
 	complete(&container_of(bio, struct vt_request, bio)->done);
 }
 
-static void vt_submit(struct vt_request *r, struct gendisk *disk, void *data)
+/* The back end keeps it */
+static struct vt_request *vt_submit_kept(struct kunit *test)
 {
+	struct virtio_test *t = test->priv;
+	struct vt_request *r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	u8 *data = kunit_kmalloc(test, PAGE_SIZE, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, r);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, data);
+	t->keeps = true;
 	init_completion(&r->done);
-	bio_init(&r->bio, disk->part0, &r->vec, 1, REQ_OP_READ);
+	bio_init(&r->bio, vt_disk(t)->part0, &r->vec, 1, REQ_OP_READ);
 	r->bio.bi_end_io = vt_end_request;
 	__bio_add_page(&r->bio, virt_to_page(data), SECTOR_SIZE, offset_in_page(data));
 	submit_bio(&r->bio);
+	FAKE_WAIT_FOR(test, t->kept);
+	return r;
+}
+
+static void vt_expect_failed(struct kunit *test, struct vt_request *r)
+{
+	KUNIT_ASSERT_TRUE(test, completion_done(&r->done));
+	KUNIT_EXPECT_EQ(test, blk_status_to_errno(r->bio.bi_status), -EIO);
+	bio_uninit(&r->bio);
 }
 
 static void virtio_ivshmem_test_probe_backend_is_there(struct kunit *test)
@@ -227,21 +263,17 @@ static void virtio_ivshmem_test_probe_backend_is_late(struct kunit *test)
 {
 	struct virtio_test *t = test->priv;
 
-	vt_create(test, &vt_blk_spec);
-	fake_plug(test, t->fake);
-	KUNIT_ASSERT_TRUE(test, fake_is_bound(t->fake));
+	vt_plug(test);
 	KUNIT_EXPECT_TRUE(test, vt_is_gone(t));
 	KUNIT_EXPECT_EQ(test, t->fake->int_control, 1u);
-	vt_start(test);
-	FAKE_WAIT_FOR(test, vt_disk(t));
+	vt_serve(test);
 }
 
 static void virtio_ivshmem_test_remove_lets_driver_go(struct kunit *test)
 {
 	struct virtio_test *t = test->priv;
 
-	vt_create(test, &vt_blk_spec);
-	fake_plug(test, t->fake);
+	vt_plug(test);
 	vt_start(test);
 	fake_unplug(t->fake);
 	/* reset, and seen by no driver since */
@@ -251,6 +283,56 @@ static void virtio_ivshmem_test_remove_lets_driver_go(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->fake->int_control, 0u);
 	fake_plug(test, t->fake);
 	FAKE_WAIT_FOR(test, vt_disk(t));
+}
+
+static void virtio_ivshmem_test_shutdown_quiesces(struct kunit *test)
+{
+	struct virtio_test *t = test->priv;
+
+	vt_plug(test);
+	vt_serve(test);
+	fake_shutdown(t->fake);
+	KUNIT_EXPECT_EQ(test, t->fake->state, (u32)VIRTIO_IVSHMEM_STATE_RESET);
+	KUNIT_EXPECT_EQ(test, t->fake->int_control, 0u);
+}
+
+/* A number that the driver shows in sysfs */
+static u64 vt_show(struct kunit *test, const char *name)
+{
+	struct virtio_test *t = test->priv;
+	struct device *dev = &t->fake->pdev->dev;
+	struct attribute **attr = dev->driver->dev_groups[0]->attrs;
+	char *text = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+	struct device_attribute *found;
+	u64 value = 0;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, text);
+	while (*attr && strcmp((*attr)->name, name))
+		attr++;
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, *attr);
+	found = container_of(*attr, struct device_attribute, attr);
+	KUNIT_EXPECT_GT(test, found->show(dev, found, text), (ssize_t)0);
+	KUNIT_EXPECT_EQ(test, kstrtou64(strim(text), 10, &value), 0);
+	return value;
+}
+
+static void virtio_ivshmem_test_pool_statistics(struct kunit *test)
+{
+	struct virtio_test *t = test->priv;
+	u64 used;
+
+	vt_plug(test);
+	KUNIT_EXPECT_EQ(test, vt_show(test, "size"), 0ULL);
+	vt_serve(test);
+	used = vt_show(test, "used");
+	KUNIT_EXPECT_GT(test, used, 0ULL);
+	KUNIT_EXPECT_GE(test, vt_show(test, "peak"), used);
+	KUNIT_EXPECT_LT(test, vt_show(test, "peak"), vt_show(test, "size"));
+	KUNIT_EXPECT_LT(test, vt_show(test, "size"), (u64)SZ_512K);
+	KUNIT_EXPECT_GT(test, vt_show(test, "maps"), 0ULL);
+	KUNIT_EXPECT_EQ(test, vt_show(test, "failures"), 0ULL);
+	backend_leave(&t->b);
+	FAKE_WAIT_FOR(test, vt_is_gone(t) && !vt_show(test, "size"));
 }
 
 struct vt_unfit_case {
@@ -280,13 +362,29 @@ static void virtio_ivshmem_test_probe_unfit(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, fake_is_bound(t->fake));
 }
 
+struct vt_vectors_case {
+	const char *name;
+	unsigned int vectors;
+};
+
+static const struct vt_vectors_case vt_vectors_cases[] = {
+	{ "a vector for each queue", 3 },
+	{ "a vector for all", 1 },
+	{ "INTx", 0 },
+};
+
+TABLE_PARAM(vt_vectors_cases);
+
 static void virtio_ivshmem_test_blk_reads_and_writes(struct kunit *test)
 {
+	const struct vt_vectors_case *c = test->param_value;
+	struct fake_spec spec = vt_blk_spec;
 	struct virtio_test *t = test->priv;
 	struct gendisk *disk;
 	u8 *data;
 
-	vt_create(test, &vt_blk_spec);
+	spec.vectors = c->vectors;
+	vt_create(test, &spec);
 	fake_plug(test, t->fake);
 	vt_start(test);
 	FAKE_WAIT_FOR(test, vt_disk(t) && vt_partition_sectors(vt_disk(t)));
@@ -311,28 +409,16 @@ static void virtio_ivshmem_test_leave_with_requests(struct kunit *test)
 {
 	struct virtio_test *t = test->priv;
 	struct vt_request *r;
-	u8 *data;
 
-	vt_create(test, &vt_blk_spec);
-	fake_plug(test, t->fake);
-	vt_start(test);
-	FAKE_WAIT_FOR(test, vt_disk(t));
-	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
-	data = kunit_kmalloc(test, PAGE_SIZE, GFP_KERNEL);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, r);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, data);
-	t->keeps = true;
-	vt_submit(r, vt_disk(t), data);
-	FAKE_WAIT_FOR(test, t->kept);
+	vt_plug(test);
+	vt_serve(test);
+	r = vt_submit_kept(test);
 
 	backend_leave(&t->b);
 	FAKE_WAIT_FOR(test, vt_is_gone(t));
-	KUNIT_ASSERT_TRUE(test, completion_done(&r->done));
-	KUNIT_EXPECT_EQ(test, blk_status_to_errno(r->bio.bi_status), -EIO);
-	bio_uninit(&r->bio);
+	vt_expect_failed(test, r);
 	t->keeps = false;
-	vt_start(test);
-	FAKE_WAIT_FOR(test, vt_disk(t));
+	vt_serve(test);
 }
 
 /* Each transaction of the way up and down */
@@ -364,8 +450,7 @@ static void virtio_ivshmem_test_leave_in_step(struct kunit *test)
 	const struct vt_step_case *c = test->param_value;
 	struct virtio_test *t = test->priv;
 
-	vt_create(test, &vt_blk_spec);
-	fake_plug(test, t->fake);
+	vt_plug(test);
 	if (c->on_removal) {
 		vt_start(test);
 		t->b.leave_at = c->field;
@@ -382,8 +467,7 @@ static void virtio_ivshmem_test_leave_in_step(struct kunit *test)
 		FAKE_WAIT_FOR(test, !t->b.leave_at);
 	}
 	FAKE_WAIT_FOR(test, vt_is_gone(t));
-	vt_start(test);
-	FAKE_WAIT_FOR(test, vt_disk(t));
+	vt_serve(test);
 }
 
 /* Fields of the header that no back end of sense fills like this */
@@ -411,9 +495,7 @@ static void virtio_ivshmem_test_header_lies(struct kunit *test)
 	const struct vt_header_case *c = test->param_value;
 	struct virtio_test *t = test->priv;
 
-	vt_create(test, &vt_blk_spec);
-	fake_plug(test, t->fake);
-	KUNIT_ASSERT_TRUE(test, fake_is_bound(t->fake));
+	vt_plug(test);
 	t->b.header->revision = cpu_to_le32(c->revision);
 	t->b.header->size = cpu_to_le32(c->size);
 	fake_set_state(t->fake, BACKEND_PEER, VIRTIO_IVSHMEM_STATE_READY);
@@ -422,8 +504,7 @@ static void virtio_ivshmem_test_header_lies(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->fake->doorbells, 0u);
 
 	backend_leave(&t->b);
-	vt_start(test);
-	FAKE_WAIT_FOR(test, vt_disk(t));
+	vt_serve(test);
 }
 
 /* Answers that no back end of sense gives */
@@ -453,8 +534,7 @@ static void virtio_ivshmem_test_answer_lies(struct kunit *test)
 	const struct vt_answer_case *c = test->param_value;
 	struct virtio_test *t = test->priv;
 
-	vt_create(test, &vt_blk_spec);
-	fake_plug(test, t->fake);
+	vt_plug(test);
 	t->b.features = c->features;
 	t->b.queue_size = c->queue_size;
 	t->b.queues = c->queues;
@@ -471,8 +551,7 @@ static void virtio_ivshmem_test_answer_lies(struct kunit *test)
 	FAKE_WAIT_FOR(test, vt_is_gone(t));
 	t->b.header->config_generation = 0;
 	vt_blk_config(&t->b);
-	vt_start(test);
-	FAKE_WAIT_FOR(test, vt_disk(t));
+	vt_serve(test);
 }
 
 /* What the back end says that it used, of a request that it was given */
@@ -498,28 +577,17 @@ static void virtio_ivshmem_test_used_lies(struct kunit *test)
 	struct vring_used *used;
 	struct vt_request *r;
 	__le16 *idx;
-	u8 *data;
 
-	vt_create(test, &vt_blk_spec);
-	fake_plug(test, t->fake);
-	vt_start(test);
-	FAKE_WAIT_FOR(test, vt_disk(t));
-	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
-	data = kunit_kmalloc(test, PAGE_SIZE, GFP_KERNEL);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, r);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, data);
-	t->keeps = true;
-	vt_submit(r, vt_disk(t), data);
-	FAKE_WAIT_FOR(test, t->kept);
+	vt_plug(test);
+	vt_serve(test);
+	r = vt_submit_kept(test);
 
 	used = t->b.queue[0].ring.used;
 	idx = (__force __le16 *)&used->idx;
 	WRITE_ONCE(*idx, cpu_to_le16(le16_to_cpu(*idx) + c->ahead));
 	fake_interrupt(t->fake, t->b.queue[0].vector);
 	FAKE_WAIT_FOR(test, vt_is_gone(t));
-	KUNIT_ASSERT_TRUE(test, completion_done(&r->done));
-	KUNIT_EXPECT_EQ(test, blk_status_to_errno(r->bio.bi_status), -EIO);
-	bio_uninit(&r->bio);
+	vt_expect_failed(test, r);
 }
 
 /* The guest gives up after 5 s, and does not hang */
@@ -527,15 +595,13 @@ static void virtio_ivshmem_test_backend_is_mute(struct kunit *test)
 {
 	struct virtio_test *t = test->priv;
 
-	vt_create(test, &vt_blk_spec);
-	fake_plug(test, t->fake);
+	vt_plug(test);
 	backend_start(&t->b);
 	t->b.mute_at = BACKEND_FIELD(queue_sel);
 	FAKE_WAIT_FOR(test, t->b.mute_at == U32_MAX);
 	FAKE_WAIT_FOR(test, vt_is_gone(t));
 	backend_leave(&t->b);
-	vt_start(test);
-	FAKE_WAIT_FOR(test, vt_disk(t));
+	vt_serve(test);
 }
 
 /* The console, with control messages both ways: on queues 2 in and 3 out */
@@ -573,14 +639,24 @@ static void vt_console_say(struct backend *b, u32 id, u16 event)
 	backend_use(b, VT_CONTROL_IN, head, sizeof(*message));
 }
 
+static const struct vt_vectors_case vt_console_cases[] = {
+	{ "a vector for each queue", 5 },
+	{ "a vector for all queues", 2 },
+	{ "a vector for all", 1 },
+	{ "INTx", 0 },
+};
+
+TABLE_PARAM(vt_console_cases);
+
 static void virtio_ivshmem_test_console_opens_port(struct kunit *test)
 {
+	const struct vt_vectors_case *c = test->param_value;
 	struct virtio_test *t = test->priv;
 	struct fake_spec spec = vt_blk_spec;
 	struct virtio_console_config *config;
 
 	spec.protocol = IVSHMEM_PROTO_VIRTIO_FRONT | VIRTIO_ID_CONSOLE;
-	spec.vectors = 5;
+	spec.vectors = c->vectors;
 	vt_create(test, &spec);
 	config = (void *)t->b.header + VIRTIO_IVSHMEM_CONFIG_OFFSET;
 	memset(config, 0, sizeof(*config));
@@ -604,14 +680,16 @@ static struct kunit_case virtio_ivshmem_cases[] = {
 	KUNIT_CASE(virtio_ivshmem_test_probe_backend_is_late),
 	KUNIT_CASE_PARAM(virtio_ivshmem_test_probe_unfit, vt_unfit_cases_gen_params),
 	KUNIT_CASE(virtio_ivshmem_test_remove_lets_driver_go),
-	KUNIT_CASE(virtio_ivshmem_test_blk_reads_and_writes),
+	KUNIT_CASE(virtio_ivshmem_test_shutdown_quiesces),
+	KUNIT_CASE(virtio_ivshmem_test_pool_statistics),
+	KUNIT_CASE_PARAM(virtio_ivshmem_test_blk_reads_and_writes, vt_vectors_cases_gen_params),
 	KUNIT_CASE(virtio_ivshmem_test_leave_with_requests),
 	KUNIT_CASE_PARAM(virtio_ivshmem_test_leave_in_step, vt_step_cases_gen_params),
 	KUNIT_CASE_PARAM(virtio_ivshmem_test_header_lies, vt_header_cases_gen_params),
 	KUNIT_CASE_PARAM(virtio_ivshmem_test_answer_lies, vt_answer_cases_gen_params),
 	KUNIT_CASE_PARAM(virtio_ivshmem_test_used_lies, vt_used_cases_gen_params),
 	KUNIT_CASE(virtio_ivshmem_test_backend_is_mute),
-	KUNIT_CASE(virtio_ivshmem_test_console_opens_port),
+	KUNIT_CASE_PARAM(virtio_ivshmem_test_console_opens_port, vt_console_cases_gen_params),
 	{}
 };
 
