@@ -7,7 +7,7 @@ from harness import ROOT
 from harness.process import run
 
 SCRIPT = ROOT / "scripts" / "kunit.sh"
-SUITES = 7
+SUITES = 9
 
 
 # A cold build takes five minutes of one processor
