@@ -50,6 +50,8 @@ help:
 	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here'
 	@echo '  model         search the models of the handshakes and rings exhaustively'
 	@echo '  fuzz          throw nonsense at all parsers; TIME=seconds, 60 in all'
+	@echo '  soak          traffic on all devices, and all kinds of deaths and returns;'
+	@echo '                TIME=seconds (600), SEED=number, KVER=6.1|6.12|both'
 	@echo '  bench         measure; T=virtio, which is the default, or T=net:'
 	@echo '                table, plot and JSON in build/bench; BENCH=--quick'
 	@echo '                for one short run'
@@ -154,6 +156,13 @@ fuzz:
 	$(MAKE) -C tools/testing/fuzz
 	TIME=$(TIME) tools/testing/fuzz/run.sh
 
+soak: TIME = 600
+soak:
+	scripts/deps.sh build qemu guest test
+	$(MAKE) tools qemu test-modules
+	tools/testing/soak/soak.py --time $(TIME) $(if $(SEED),--seed $(SEED)) \
+		$(if $(filter both $(KVERS),$(KVER)),--kver $(KVER))
+
 bench: T = virtio
 bench:
 	scripts/deps.sh build qemu guest bench
@@ -171,4 +180,4 @@ distclean: clean
 
 .SECONDARY:
 .PHONY: all help kernels modules modules_install tools tools_install install qemu deps \
-	demo bench check model fuzz check-host check-vm kunit test test-deps test-modules clean distclean
+	demo bench check model fuzz soak check-host check-vm kunit test test-deps test-modules clean distclean
