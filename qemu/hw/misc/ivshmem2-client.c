@@ -570,11 +570,13 @@ void ivshmem2_client_kick(IVShmemClient *c, uint32_t id, uint32_t vector)
     }
 }
 
-void ivshmem2_client_set_state(IVShmemClient *c, uint32_t state)
+bool ivshmem2_client_set_state(IVShmemClient *c, uint32_t state)
 {
-    uint32_t *table = (uint32_t *)c->shmem;
+    uint32_t *entry = (uint32_t *)c->shmem + c->id;
+    bool changed = qatomic_read(entry) != cpu_to_le32(state);
 
-    qatomic_set(&table[c->id], cpu_to_le32(state));
+    qatomic_set(entry, cpu_to_le32(state));
+    return changed;
 }
 
 void ivshmem2_client_kick_others(IVShmemClient *c)

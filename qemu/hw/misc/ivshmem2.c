@@ -159,15 +159,17 @@ static const IVShmemClientOps ivshmem2_client_ops = {
 
 /* Registers */
 
+/* A process of the host may have written to the table: the guest's word counts */
 static void ivshmem2_set_state(IVShmemState *s, uint32_t state)
 {
+    bool changed = ivshmem2_client_set_state(&s->client, state) ||
+                   s->state != state;
+
     trace_ivshmem2_state(s->client.id, s->state, state);
-    if (s->state == state) {
-        return;
-    }
     s->state = state;
-    ivshmem2_client_set_state(&s->client, state);
-    ivshmem2_client_kick_others(&s->client);
+    if (changed) {
+        ivshmem2_client_kick_others(&s->client);
+    }
 }
 
 static uint64_t ivshmem2_registers_read(void *opaque, hwaddr addr,

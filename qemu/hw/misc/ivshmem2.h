@@ -125,8 +125,8 @@ void ivshmem2_client_unmap(IVShmemClient *c);
 /* Interrupt a peer; one that is not there is no error */
 void ivshmem2_client_kick(IVShmemClient *c, uint32_t id, uint32_t vector);
 
-/* Write this peer's entry of the State Table */
-void ivshmem2_client_set_state(IVShmemClient *c, uint32_t state);
+/* Write this peer's entry of the State Table; false if it was the same */
+bool ivshmem2_client_set_state(IVShmemClient *c, uint32_t state);
 
 /* Make all others look at the State Table */
 void ivshmem2_client_kick_others(IVShmemClient *c);

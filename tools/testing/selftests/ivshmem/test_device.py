@@ -406,6 +406,16 @@ def test_state_goes_to_the_table_and_tells_the_others_once(plug):
     assert (w.table(1), w.kicks()) == (0, {(0, 0): 1, (2, 0): 1})
 
 
+@pytest.mark.parametrize("state", [0, 7])
+def test_state_that_another_process_overwrote_is_that_of_the_next_write(plug, state):
+    w, dev = plug()
+    dev.set_reg(STATE, state)
+    w.kicks()
+    struct.pack_into("<I", w.shmem, 4, 99)
+    dev.set_reg(STATE, state)
+    assert (w.table(1), w.kicks()) == (state, {(0, 0): 1})
+
+
 def test_a_stale_table_entry_is_cleared_when_the_device_appears(world, machine):
     w = world()
     struct.pack_into("<I", w.shmem, 4, 99)
