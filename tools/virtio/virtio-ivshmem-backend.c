@@ -29,6 +29,9 @@
 #define VIB_CONNECT_MS		5000
 #define VIB_CONNECT_PAUSE_MS	20
 
+/* While nobody uses the header, from one look at it to the next */
+#define VIB_LOOK_MS		1000
+
 static char vib_error_text[512];
 
 const char *vib_error(void)
@@ -130,6 +133,18 @@ static void vib_leave(struct vib_device *dev)
 	vib_full_fence();
 }
 
+/*
+ * A front end writes there only after its State is READY, and may have done both
+ * by now: so the header before the State.
+ */
+static bool vib_header_damaged(const struct vib_device *dev)
+{
+	if (dev->phase != VIB_WAIT_READY || vib_header_intact(dev))
+		return false;
+	vib_full_fence();
+	return ivshmem_get_state(dev->peer, dev->front) != VIRTIO_IVSHMEM_STATE_READY;
+}
+
 static void vib_live(struct vib_device *dev)
 {
 	uint32_t state = ivshmem_get_state(dev->peer, dev->front);
@@ -137,7 +152,7 @@ static void vib_live(struct vib_device *dev)
 	if (state != VIRTIO_IVSHMEM_STATE_READY)
 		vib_front_left(dev);
 	vib_finish_resets(dev);
-	if (dev->phase == VIB_LEAVE && !dev->resetting) {
+	if ((dev->phase == VIB_LEAVE && !dev->resetting) || vib_header_damaged(dev)) {
 		vib_leave(dev);
 		state = ivshmem_get_state(dev->peer, dev->front);
 	}
@@ -261,6 +276,14 @@ static bool vib_busy(const struct vib_device *dev)
 	return dev->transactions && dev->phase == VIB_SERVE;
 }
 
+/* Nobody says when the header that waits for a front end is damaged */
+static int vib_timeout_ms(const struct vib_device *dev)
+{
+	if (vib_busy(dev))
+		return 0;
+	return dev->phase == VIB_WAIT_READY ? VIB_LOOK_MS : -1;
+}
+
 static struct vib_watch *vib_find_watch(struct vib_device *dev, int fd)
 {
 	int i;
@@ -310,7 +333,7 @@ int vib_run(struct vib_device *dev)
 		if (dev->stopping && (dev->abandon || !vib_in_flight(dev)))
 			break;
 		n = epoll_wait(dev->epoll, events, VIB_MAX_EVENTS,
-			       vib_busy(dev) ? 0 : -1);
+			       vib_timeout_ms(dev));
 		if (n < 0 && errno != EINTR)
 			return vib_fail(errno, "epoll: %s", strerror(errno));
 		for (i = 0; i < n; i++)

@@ -103,6 +103,9 @@ unsigned int vib_in_flight(const struct vib_device *dev);
 /* Clear and fill the header, for a front end that is to come */
 void vib_fill_header(struct vib_device *dev);
 
+/* Whether a front end that comes now can begin with what is there */
+bool vib_header_intact(const struct vib_device *dev);
+
 /* Ask the device to give everything back; then vib_finish_resets() goes on */
 void vib_begin_reset(struct vib_device *dev);
 

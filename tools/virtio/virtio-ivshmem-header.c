@@ -110,6 +110,19 @@ void vib_fill_header(struct vib_device *dev)
 	vib_show_config(dev);
 }
 
+/* What a front end reads before its first transaction, which shows the rest */
+bool vib_header_intact(const struct vib_device *dev)
+{
+	const struct virtio_ivshmem_header *h = dev->header;
+
+	return vib_load32(&h->revision) == VIRTIO_IVSHMEM_REVISION &&
+	       vib_load32(&h->size) == dev->memory.reserved &&
+	       vib_load32(&h->write_transaction) == 0 &&
+	       vib_load32(&h->config_generation) == dev->generation &&
+	       !memcmp((const char *)h + VIB_CONFIG_OFFSET, dev->config,
+		       dev->ops.config_bytes);
+}
+
 void vib_config_changed(struct vib_device *dev)
 {
 	struct virtio_ivshmem_header *h = dev->header;

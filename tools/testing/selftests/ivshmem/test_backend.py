@@ -193,6 +193,22 @@ def test_back_end_waits_until_the_front_end_is_reset(link, image):
     assert read(queue, 1, SECTOR) == image.read_bytes()[SECTOR:2 * SECTOR]
 
 
+@pytest.mark.parametrize("offset", [REVISION, SIZE, TRANSACTION, GENERATION, CONFIG])
+def test_header_that_a_front_end_damaged_is_filled_for_the_next(link, image, offset):
+    """It may do so at 0, and then the next one, which waits for another back end,
+    would say nothing that the back end hears."""
+    lk = link(0x8002)
+    back = lk.block(image)
+    with contextlib.closing(lk.front()) as front:
+        front.put(offset, "<I", 0xbad)
+    front = lk.front()
+    wait_for(lambda: back.starts() == 2 and front.state(0) == 1, what="another header")
+    front.connect()
+    queue, = front.start()
+    assert read(queue, 0, SECTOR) == image.read_bytes()[:SECTOR]
+    assert back.starts() == 2
+
+
 def test_front_end_comes_and_goes_any_number_of_times(disk, image):
     back, front = disk()
     content = image.read_bytes()
