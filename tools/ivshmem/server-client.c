@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * ivshmem2-server: one connection. What the client has to be told waits in a
- * queue with a bound; nobody ever waits for a client. Whatever bytes a client
- * sends end its connection.
+ * queue; nobody ever waits for a client. Of peers that came and went meanwhile
+ * it is told only that they are gone, once for each id, which bounds the queue.
+ * Whatever bytes a client sends end its connection.
  *
  * Implements the messages of Documentation/ivshmem/server-protocol.rst.
  */
@@ -111,13 +112,27 @@ static void server_client_tell(struct server *s, struct server_client *c,
 		vectors->refs++;
 	STAILQ_INSERT_TAIL(&c->queue, e, link);
 	c->queued += server_client_messages(e);
-	if (c->queued > s->queue_max) {
-		server_log_client("peer %u: dropped, does not read: %zu messages wait, limit %zu",
-				  c->id, c->queued, s->queue_max);
-		server_doom(s, c);
-		return;
-	}
 	server_client_watch(s, c);
+}
+
+/* The first of its kind about that peer of which nothing was sent yet */
+static struct server_event *server_client_find(struct server_client *c,
+					       __u32 type, __u32 id)
+{
+	struct server_event *e;
+
+	STAILQ_FOREACH(e, &c->queue, link)
+		if (e->type == type && e->id == id && !e->next)
+			break;
+	return e;
+}
+
+static void server_client_untell(struct server_client *c, struct server_event *e)
+{
+	c->queued -= server_client_messages(e);
+	STAILQ_REMOVE(&c->queue, e, server_event, link);
+	server_client_put_vectors(e->vectors);
+	free(e);
 }
 
 void server_client_tell_init(struct server *s, struct server_client *c)
@@ -134,7 +149,13 @@ void server_client_tell_peer(struct server *s, struct server_client *c,
 void server_client_tell_gone(struct server *s, struct server_client *c,
 			     __u32 id)
 {
-	server_client_tell(s, c, IVSHMEM_MSG_PEER_GONE, id, NULL);
+	struct server_event *e = server_client_find(c, IVSHMEM_MSG_EVENT_FD, id);
+
+	if (e)
+		server_client_untell(c, e);
+	/* Once for all that have gone; those may have had a State, told or not */
+	if (!server_client_find(c, IVSHMEM_MSG_PEER_GONE, id))
+		server_client_tell(s, c, IVSHMEM_MSG_PEER_GONE, id, NULL);
 }
 
 static struct ivshmem_msg_header server_client_header(__u32 type,

@@ -22,9 +22,6 @@
 
 #define SERVER_RETRY_MS		100
 
-/* What may wait for a client beyond two full sets of messages */
-#define SERVER_QUEUE_SLACK	256
-
 static int server_add(struct server *s, struct server_source *source)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = source };
@@ -244,8 +241,6 @@ static void server_init(struct server *s, const struct server_config *config)
 			.source = { -1, server_listener_ready },
 			.accepted = server_status_accepted,
 		},
-		.queue_max = SERVER_QUEUE_SLACK +
-			     2UL * config->max_peers * (config->vectors + 1),
 	};
 	STAILQ_INIT(&s->doomed);
 }

@@ -195,7 +195,6 @@ STAILQ_HEAD(server_doomed, server_client);
  * @status: where --status asks
  * @clients: index = id, NULL = free
  * @connected: number of clients
- * @queue_max: messages that may wait for one client
  * @doomed: clients to drop before the next event
  * @stop: a signal asked for the end
  */
@@ -209,7 +208,6 @@ struct server {
 	struct server_listener status;
 	struct server_client **clients;
 	__u32 connected;
-	size_t queue_max;
 	struct server_doomed doomed;
 	bool stop;
 };
@@ -373,7 +371,7 @@ void server_client_free(struct server_client *c);
 /*
  * Tell a client: server_client_tell_init() what link this is,
  * server_client_tell_peer() the eventfds of a peer, server_client_tell_gone()
- * that one left. They only queue; the client is doomed if it does not read.
+ * that one left. They only queue.
  */
 void server_client_tell_init(struct server *s, struct server_client *c);
 void server_client_tell_peer(struct server *s, struct server_client *c,

@@ -5,6 +5,7 @@ The real server; the clients are scripted and as rude as they like.
 """
 
 import array
+import contextlib
 import fcntl
 import grp
 import mmap
@@ -308,29 +309,33 @@ def test_rude_client_loses_its_own_connection_only(start, connect, rude):
     assert server.fds() == before
 
 
-def test_client_that_never_reads_is_dropped_and_nobody_waits_for_it(start, connect):
-    server = start("-n", 3)
+def test_client_that_does_not_read_hears_in_the_end_who_is_there(start, connect):
+    """Others that come and go, as fast as they can, do not cost it its place."""
+    server = start("-n", 3, "-V", 2)
     slow, good = connect(server), connect(server)
-    greeted(good, 2)
-    heard = []
+    greeted(good, 2, 2)
+    fds = server.fds()
     for _ in range(500):
         guest = Client(server.path)
-        id = guest.init()[0].id
+        with contextlib.suppress(EOFError):     # the one before may not be gone yet
+            guest.init()
         guest.close()
-        for awaited in (EVENT_FD, id), (PEER_GONE, id):
-            while awaited not in heard[-1:]:
-                kind, _, body, _ = good.message()
-                heard.append((kind, struct.unpack_from("<I", body)[0]))
-        if id == 0:
-            break
-    else:
-        pytest.fail("slow client is still there")
-    assert [m for m in heard if m[1] == 0] == [(PEER_GONE, 0), (EVENT_FD, 0), (PEER_GONE, 0)]
-    assert {m[1] for m in heard} == {0, 2}
-    # 256 + 2 * peers * (vectors + 1), as the documentation says
-    assert "peer 0: dropped, does not read: 269 messages wait, limit 268" in server.log
-    wait_for(lambda: closed(slow), what="slow client is dropped")
-    assert [row[0] for row in server.rows()] == ["1"]
+        assert drain(good)
+    wait_for(lambda: [row[0] for row in server.rows()] == ["0", "1"], what="end of the guests")
+    assert server.fds() <= fds + 4
+    waiting, = [int(row[-1]) for row in server.rows() if row[0] == "0"]
+    assert 0 < waiting <= 1 + 2 + 3 * (2 + 1)
+    connect(server)
+    assert slow.init()[0].id == 0
+    there = {}
+    while there != {0: 2, 1: 2, 2: 2} or not slow.quiet(0.1):
+        message = slow.message()
+        if message.type == PEER_GONE:
+            there.pop(gone(message), None)
+        else:
+            id, vector = event(message)
+            assert vector == there.get(id, 0)
+            there[id] = vector + 1
 
 
 def test_greeting_of_a_full_link_fits_the_queue_of_one_who_reads_late(start, connect):
@@ -377,8 +382,9 @@ def test_200_connections_one_after_the_other_leave_nothing_behind(start, connect
         guest = Client(server.path)
         assert guest.init()[0].id == 1
         guest.close()
-        assert [event(watcher.message()) for _ in range(4)] == [(1, v) for v in range(4)]
-        assert gone(watcher.message()) == 1
+        while (message := watcher.message()).type != PEER_GONE:
+            assert event(message)[0] == 1       # or none, if it left that early
+        assert gone(message) == 1
         watcher.fds, done = [], watcher.fds
         for fd in done:
             os.close(fd)
