@@ -50,6 +50,8 @@ help:
 	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here'
 	@echo '  model         search the models of the handshakes and rings exhaustively'
 	@echo '  fuzz          throw nonsense at all parsers; TIME=seconds, 60 in all'
+	@echo '  hostile       hostile peers, clients and servers at native speed;'
+	@echo '                TIME=seconds for all (420), SEED=number, T=target, KVER=6.1|6.12'
 	@echo '  soak          traffic on all devices, and all kinds of deaths and returns;'
 	@echo '                TIME=seconds (600), SEED=number, KVER=6.1|6.12|both'
 	@echo '  bench         measure; T=virtio, which is the default, or T=net:'
@@ -156,6 +158,13 @@ fuzz:
 	$(MAKE) -C tools/testing/fuzz
 	TIME=$(TIME) tools/testing/fuzz/run.sh
 
+hostile: TIME = 420
+hostile:
+	scripts/deps.sh build qemu guest test
+	$(MAKE) tools qemu test-modules
+	tools/testing/hostile/hostile.py --time $(TIME) $(if $(SEED),--seed $(SEED)) \
+		$(if $(filter $(KVERS),$(KVER)),--kver $(KVER)) $(T)
+
 soak: TIME = 600
 soak:
 	scripts/deps.sh build qemu guest test
@@ -180,4 +189,4 @@ distclean: clean
 
 .SECONDARY:
 .PHONY: all help kernels modules modules_install tools tools_install install qemu deps \
-	demo bench check model fuzz soak check-host check-vm kunit test test-deps test-modules clean distclean
+	demo bench check model fuzz hostile soak check-host check-vm kunit test test-deps test-modules clean distclean
