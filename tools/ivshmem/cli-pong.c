@@ -62,6 +62,9 @@ static int pong_serve(struct ivshmem_peer *peer, struct ping_area *own,
 		case CLI_WAIT_SIGNAL:
 			return CLI_OK;
 		default:
+			/* What it asked for may be answered, but could not be rung */
+			if (event.type == IVSHMEM_EVENT_ARRIVED)
+				ivshmem_doorbell(peer, event.peer, PING_VECTOR);
 			break;
 		}
 	}

@@ -4,12 +4,14 @@
 import json
 import os
 import re
+import select
 import signal
+import struct
 import subprocess
 
 import pytest
 
-from harness import BIN, ROOT
+from harness import BIN, ROOT, proto
 from harness.libpeer import Peer
 from harness.process import run, wait_for
 
@@ -252,6 +254,29 @@ def test_ping_flood_of_several_peers_loses_nothing(link, background):
     for ping in pings:
         ping.wait_for("300 transmitted, 300 received, 0% loss", 20)
     assert pong.end()[1].endswith("900 answered\n")
+
+
+def test_pong_rings_a_peer_that_it_answered_before_it_knew_of_it(background, tmp_path):
+    """Another one's doorbell makes it look; the server's word may come later."""
+    server = proto.Server(tmp_path / "socket")
+    fd, memory = proto.memory(64 << 10)
+    fds = {peer: os.eventfd(0, os.EFD_NONBLOCK) for peer in (0, 1)}
+    pong = background("pong", f"unix:{server.path}")
+    server.accept()
+    server.send(proto.init(id=0, output_size=4096), [fd])
+    server.send(proto.event_fd(0, 0), [fds[0]])
+    pong.wait_for("PONG as peer 0")
+    # magic, target, sequence
+    struct.pack_into("<3I", memory, len(memory) - 64, 0x474e4950, 0, 5)
+    os.eventfd_write(fds[0], 1)
+    answer = len(memory) - 4096 - 64 + 0x14
+    wait_for(lambda: struct.unpack_from("<I", memory, answer) == (5,), what="answer")
+    server.send(proto.event_fd(1, 0), [fds[1]])
+    assert select.select([fds[1]], [], [], 10)[0], "no doorbell"
+    assert pong.end()[0] == 0
+    for each in fd, *fds.values():
+        os.close(each)
+    server.close()
 
 
 def test_ping_without_a_pong_fails_and_says_why(link, peer):
