@@ -1,19 +1,28 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # Builds the kernel that `make check-vm DEBUG=1` boots: Debian's linux-source
-# with tools/testing/debug.config. Installs nothing.
+# with tools/testing/guest.config and a set of checks. Installs nothing.
 #
-# Usage: scripts/build-debug-kernel.sh 6.1|6.12
+# Usage: scripts/build-debug-kernel.sh 6.1|6.12 debug|kcsan
 #
-# Leaves in build/kernels/KVER-debug what fetch-kernel.sh leaves in KVER. What
-# is there is kept: remove the directory to build again.
+#   debug     tools/testing/debug.config: KASAN, lockdep, kmemleak and more
+#   kcsan     tools/testing/kcsan.config: data races
+#
+# Leaves in build/kernels/KVER-CHECKS what fetch-kernel.sh leaves in KVER, but for
+# vmlinuz, which nobody boots. What is there is kept: remove the directory to
+# build again.
 set -eu
 
 cd "$(dirname "$0")/.."
-bdk_kver=${1:?usage: $0 6.1|6.12}
-bdk_dir=build/kernels/$bdk_kver-debug
-bdk_config=$PWD/tools/testing/debug.config
+[ $# -eq 2 ] || {
+	echo "usage: $0 6.1|6.12 debug|kcsan" >&2
+	exit 2
+}
+bdk_kver=$1
+bdk_checks=$2
+bdk_dir=build/kernels/$bdk_kver-$bdk_checks
 bdk_archive=/usr/src/linux-source-$bdk_kver.tar.xz
+PATH=$PATH:/usr/sbin:/sbin
 
 bdk_die()
 {
@@ -34,13 +43,15 @@ bdk_make()
 # drops an option without a word
 bdk_configure()
 {
+	configs="$PWD/tools/testing/guest.config $PWD/tools/testing/$bdk_checks.config"
 	bdk_make tinyconfig
+	# shellcheck disable=SC2086
 	(cd "$bdk_dir/source" &&
-	 scripts/kconfig/merge_config.sh -m .config "$bdk_config") >>"$bdk_dir/log" 2>&1
+	 scripts/kconfig/merge_config.sh -m .config $configs) >>"$bdk_dir/log" 2>&1
 	bdk_make olddefconfig
 	missing=
-	# shellcheck disable=SC2013
-	for option in $(sed -n 's/^\(CONFIG_[A-Z0-9_]*=[ym]\)$/\1/p' "$bdk_config"); do
+	# shellcheck disable=SC2013,SC2086
+	for option in $(sed -n 's/^\(CONFIG_[A-Z0-9_]*=[ym]\)$/\1/p' $configs); do
 		grep -qx "$option" "$bdk_dir/source/.config" ||
 			missing="$missing $option"
 	done
@@ -55,15 +66,15 @@ bdk_install()
 		"$bdk_dir/root/lib/modules/$release/source"
 	ln -sfn "root/lib/modules/$release" "$bdk_dir/modules"
 	ln -sfn source "$bdk_dir/headers"
-	ln -sfn source/arch/x86/boot/bzImage "$bdk_dir/vmlinuz"
 	ln -sfn source/vmlinux "$bdk_dir/vmlinux"
 	echo "$release" >"$bdk_dir/release"
 }
 
 [ ! -e "$bdk_dir/release" ] || exit 0
 [ -e "$bdk_archive" ] || bdk_die "install linux-source-$bdk_kver"
+[ -e "tools/testing/$bdk_checks.config" ] || bdk_die "no checks $bdk_checks"
 mkdir -p "$bdk_dir"
-echo "Building a kernel $bdk_kver with KASAN, lockdep and more: some minutes"
+echo "Building a kernel $bdk_kver that checks itself: some minutes"
 if [ ! -e "$bdk_dir/source" ]; then
 	rm -rf "$bdk_dir/unpacked"
 	mkdir "$bdk_dir/unpacked"
@@ -71,5 +82,5 @@ if [ ! -e "$bdk_dir/source" ]; then
 	mv "$bdk_dir/unpacked" "$bdk_dir/source"
 fi
 bdk_configure
-bdk_make vmlinux bzImage modules
+bdk_make vmlinux modules
 bdk_install
