@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Fixtures that every test file uses, and the closing line."""
 
-import os
-
 import pytest
 
-from harness import BIN
+from harness import BIN, KVERS
 from harness.guest import Guest, boot_all
 from harness.peer import Peer
-from harness.process import listens, reap, spawn, wait_for
+from harness.process import limit, listens, reap, spawn, wait_for
 from harness.virtio_guest import Link
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    config.option.timeout = limit(config.option.timeout or
+                                  float(config.getini("timeout")))
 
 
 @pytest.fixture
@@ -49,9 +53,7 @@ def server(processes, tmp_path):
 
 # Guests. A test file with guests says `pytestmark = pytest.mark.guest` and in
 # GUEST what is in them (arguments of Guest). They are booted once a file and
-# kernel; KVERS="6.1" in the environment leaves out the other kernels.
-
-KVERS = (os.environ.get("KVERS") or "6.1 6.12").split()
+# kernel.
 
 
 @pytest.fixture(scope="module", params=KVERS)
@@ -76,6 +78,11 @@ def _lend(guests):
     try:
         for guest in guests:
             guest.assert_clean()
+    except AssertionError:
+        # What stands in the log is not the next test's
+        for guest in guests:
+            guest.stop()
+        raise
     finally:
         for guest in guests:
             guest.clear()

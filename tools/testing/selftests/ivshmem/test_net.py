@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from conftest import KVERS
-from harness import net
+from harness import KVERS, net
 from harness.guest import Guest, boot_all
 from harness.net import Cable, Transfer
 from harness.process import wait_for

@@ -15,7 +15,7 @@ import pytest
 from harness import net
 from harness.net import Cable, End
 from harness.net_hostile import VIOLATIONS
-from harness.process import listens, reap, spawn, wait_for
+from harness.process import limit, listens, reap, spawn, wait_for
 from harness import BIN
 
 pytestmark = pytest.mark.guest
@@ -60,7 +60,7 @@ class Lane:
     def wait_says(self, word, timeout=60):
         said = b""
         while word.encode() + b"\n" not in said:
-            ready = select.select([self.process.stdout], [], [], timeout)[0]
+            ready = select.select([self.process.stdout], [], [], limit(timeout))[0]
             part = ready and self.process.stdout.read1()
             assert part, f"the peer did not say {word}"
             said += part

@@ -18,7 +18,7 @@ import time
 import pytest
 
 from harness import BIN
-from harness.process import listens, wait_for
+from harness.process import limit, listens, wait_for
 from harness.virtio_guest import no_task_hangs
 
 USER, PASSWORD = "ada", "ivshmem"
@@ -74,7 +74,7 @@ class Terminal:
 
     def expect(self, pattern, timeout=20):
         """Read on until the pattern matches; the match, which is taken out."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + limit(timeout)
         while not (match := re.search(pattern.encode(), self.text)):
             assert time.monotonic() < deadline, f"{pattern!r} not in {self.text!r}"
             self.text += self.read()
@@ -127,7 +127,7 @@ def console(link, tmp_path):
 
 
 def receive(terminal, size, timeout=60):
-    data, deadline = b"", time.monotonic() + timeout
+    data, deadline = b"", time.monotonic() + limit(timeout)
     while len(data) < size:
         assert time.monotonic() < deadline, f"{len(data)} of {size} bytes came"
         data += terminal.read(1)

@@ -24,15 +24,15 @@ import tempfile
 import threading
 from collections import namedtuple
 
-from . import BUILD
+from . import BUILD, is_debug
 from .initramfs import GROUPS, STATIC, USERS, Initramfs
-from .process import listens, reap, run, spawn, wait_for
+from .process import limit, listens, reap, run, spawn, wait_for
 from .qmp import Qmp, QmpError
 
 LOGS = BUILD / "logs"
 BOOT_TIMEOUT = 120
 MEMORY_MB = 256
-DEBUG_MEMORY_MB = 1024      # KASAN keeps what is freed for a while
+DEBUG_MEMORY_MB = 1024      # the checks want as much as they watch
 
 # Where ivshmem devices are plugged: these slots of the PCI bus are free
 _FIRST_SLOT = 0x10
@@ -111,6 +111,7 @@ class Job:
     def wait_for(self, predicate, timeout=40, what=None):
         """Wait until the predicate, which reads this job, is true; its value."""
         what = what or self.command
+        timeout = limit(timeout)
         with self.guest.changed:
             done = self.guest.changed.wait_for(
                 lambda: predicate() or self.dead, timeout)
@@ -333,8 +334,8 @@ class Guest:
                 "-device", "isa-serial,chardev=agent",
                 "-qmp", f"unix:{self._dir}/qmp,server=on,wait=off",
                 *(["-incoming", f"exec:cat {self._frozen}"] if self._frozen else []),
-                *(["-m", str(DEBUG_MEMORY_MB)] if self.kver.endswith("-debug") else []),
-                *self.qemu_args]
+                *self.qemu_args,
+                *(["-m", str(DEBUG_MEMORY_MB)] if is_debug(self.kver) else [])]
 
     def _connect(self):
         sockets = [self._dir / "qmp", self._dir / "agent"]
@@ -356,7 +357,7 @@ class Guest:
         with self.changed:
             up = self.changed.wait_for(
                 lambda: self._hellos >= count or not self._reader.is_alive() or
-                not self.alive(), BOOT_TIMEOUT)
+                not self.alive(), limit(BOOT_TIMEOUT))
         if self._hellos < count:
             why = "is not up in time" if not up else "died during boot"
             raise GuestDied(f"{self}: {why}\n{self.log_tail()}")

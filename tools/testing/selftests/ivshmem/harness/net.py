@@ -14,6 +14,8 @@ import json
 import pathlib
 import re
 
+from .process import limit
+
 PROGRAMS = [pathlib.Path(p) for p in (
     "/usr/sbin/ip", "/usr/bin/ping", "/usr/sbin/ethtool", "/usr/bin/iperf3",
     "/usr/bin/socat")]
@@ -172,7 +174,7 @@ class Cable:
         With -w, late is not lost: ping waits for all answers and may send more.
         """
         address = address or self.other(guest).address
-        out = guest.run(f"/bin/ping -c {count} -i 0.01 -w {timeout - 10} {options} {address}",
+        out = guest.run(f"/bin/ping -c {count} -i 0.01 -w {limit(timeout) - 10} {options} {address}",
                         timeout=timeout)
         answered = [int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", out.out)]
         assert set(answered) >= set(range(1, count + 1)), out.out + out.err

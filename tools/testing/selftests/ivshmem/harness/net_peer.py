@@ -14,6 +14,7 @@ import struct
 import threading
 
 from .peer import Peer, store
+from .process import limit
 
 RESET, INIT, READY, RUN = range(4)
 
@@ -171,7 +172,8 @@ class NetPeer:
     def wait_for(self, predicate, timeout=30, what="condition"):
         """Until predicate(self) is true; it is asked after each turn."""
         with self.moved:
-            ended = self.moved.wait_for(lambda: self.error or predicate(self), timeout)
+            ended = self.moved.wait_for(lambda: self.error or predicate(self),
+                                        limit(timeout))
         self._check()
         if not ended:
             raise TimeoutError(f"{what}: not within {timeout} s")

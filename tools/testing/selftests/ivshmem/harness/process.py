@@ -6,12 +6,22 @@ import signal
 import subprocess
 import time
 
+from . import KVERS, is_debug
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+
+# What a kernel that checks each access takes, under emulation
+_DEBUG_FACTOR = 8
 
 
 def _die_with_parent():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def limit(seconds):
+    """A time limit on what a guest does, or causes, with this run's kernels."""
+    return seconds * (_DEBUG_FACTOR if any(map(is_debug, KVERS)) else 1)
 
 
 def spawn(argv, **kwargs):
@@ -55,6 +65,7 @@ def listens(path):
 
 def wait_for(predicate, timeout=30, interval=0.02, what="condition"):
     """Poll the predicate until it is true; its value, or TimeoutError."""
+    timeout = limit(timeout)
     deadline = time.monotonic() + timeout
     while True:
         value = predicate()

@@ -5,6 +5,8 @@ import json
 import socket
 import time
 
+from .process import limit
+
 
 class QmpError(Exception):
     """QEMU refused a command."""
@@ -43,6 +45,7 @@ class Qmp:
 
     def wait_event(self, name, timeout=20, **data):
         """Take the event with these data out of those that came or will."""
+        timeout = limit(timeout)
         deadline = time.monotonic() + timeout
         while True:
             for event in self._events:

@@ -8,7 +8,7 @@ import re
 from . import BIN
 from .backend import BackEnd
 from .peer import Peer
-from .process import run, wait_for
+from .process import limit, run, wait_for
 from .uio import device_node
 
 DEVICE_IDS = {"net": 1, "block": 2, "console": 3, "rng": 4}
@@ -107,7 +107,7 @@ class Link:
 
     def plug(self, guest, id=None, **properties):
         """Give the guest the front end: it has id 1 whether anybody has 0."""
-        guest.check(f"echo {_HUNG_TASK_S} > /proc/sys/kernel/hung_task_timeout_secs")
+        guest.check(f"echo {limit(_HUNG_TASK_S)} > /proc/sys/kernel/hung_task_timeout_secs")
         id = id or self.kind
         if self.back:
             wait_for(lambda: self.peers() == 1, what="connection of the back end")
