@@ -3,11 +3,14 @@
 
 import pytest
 
-from harness import BIN, KVERS
+from harness import BIN, KVERS, is_debug
 from harness.guest import Guest, boot_all
 from harness.peer import Peer
 from harness.process import limit, listens, reap, spawn, wait_for
 from harness.virtio_guest import Link
+
+# Tests of the checks that other kernels do not have
+collect_ignore = [] if any(kver.endswith("-debug") for kver in KVERS) else ["test_debug.py"]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,7 +56,7 @@ def server(processes, tmp_path):
 
 # Guests. A test file with guests says `pytestmark = pytest.mark.guest` and in
 # GUEST what is in them (arguments of Guest). They are booted once a file and
-# kernel.
+# kernel; what a debug kernel finds at the end counts as an error of the last test.
 
 
 @pytest.fixture(scope="module", params=KVERS)
@@ -66,8 +69,13 @@ def _boot(request, kver, names):
     guests = [Guest(f"{test}-{name}", kver, **request.module.GUEST) for name in names]
     boot_all(*guests)
     yield guests
-    for guest in guests:
-        guest.stop()
+    try:
+        for guest in guests:
+            if is_debug(kver) and guest.alive():
+                guest.assert_no_leaks()
+    finally:
+        for guest in guests:
+            guest.stop()
 
 
 def _lend(guests):

@@ -56,6 +56,24 @@ _TROUBLE = re.compile(r"WARNING:|\bBUG\b|Oops|KASAN|KCSAN|UBSAN|Call Trace|"
                       r"rcu: INFO|refcount_t:|DEBUG_LOCKS|"
                       r"conflicting memory types|map pfn expected")
 
+# Modules that hold each other go in as many turns as there are
+_UNLOAD = """
+while [ "$(cut -d' ' -f1 /proc/modules)" != "$before" ]; do
+	before=$(cut -d' ' -f1 /proc/modules)
+	for module in $before; do rmmod $module 2>/dev/null; done
+done
+cat /proc/modules >&2
+[ -z "$before" ]
+"""
+
+# kmemleak wants an object to be 5 s old, and unchanged between two scans
+_FIND_LEAKS = """
+sleep 6
+echo scan > /sys/kernel/debug/kmemleak
+echo scan > /sys/kernel/debug/kmemleak
+cat /sys/kernel/debug/kmemleak
+"""
+
 _HEADER = struct.Struct("<ccHI")
 _MAGIC = b"\xa5"
 _HELLO = _HEADER.pack(_MAGIC, b"H", 0, 0)
@@ -533,6 +551,15 @@ class Guest:
         for where, text in texts.items():
             found = [line for line in text.splitlines() if _TROUBLE.search(line)]
             assert not found, f"{self}: {where}: " + "\n".join(found[:20])
+
+    def assert_no_leaks(self):
+        """Unload all modules: nothing that they allocated is left, of itself or
+        of others. Only for a kernel with kmemleak; devices are gone before.
+        """
+        self.check(_UNLOAD, timeout=60)
+        found = self.check(_FIND_LEAKS, timeout=60)
+        assert not found, f"{self}: leaks after unload\n{found}"
+        self.assert_clean()
 
 
 def boot_all(*guests):
