@@ -14,7 +14,7 @@ REPORTS = {
     "SLAB_LINEAR_OVERFLOW": "KASAN: slab-out-of-bounds",
     "READ_AFTER_FREE": "KASAN: .*use-after-free",
     "ARRAY_BOUNDS": "UBSAN: array-index-out-of-bounds",
-    "CORRUPT_LIST_ADD": "list_add corruption|BUG at lib/list_debug.c",
+    "CORRUPT_LIST_ADD": "at lib/list_debug.c",
     "REFCOUNT_SUB_AND_TEST_NEGATIVE": "refcount_t:",
     "SPINLOCKUP": "(?s)lock held when returning to user space.*scheduling while atomic",
 }

@@ -48,6 +48,9 @@ _CMDLINE = ["console=ttyS0", "panic_on_warn=1", "oops=panic", "panic=-1",
             "tsc=reliable", "clocksource=tsc", "nokaslr", "mitigations=off",
             "no_timer_check", "loglevel=5", "rdinit=/init", "raid=noautodetect"]
 
+# A kernel that checks itself is slow, which is no finding
+_DEBUG_CMDLINE = ["rcupdate.rcu_cpu_stall_timeout=300", "watchdog_thresh=60"]
+
 # What must not stand in a log; the command line itself names panic_on_warn
 _TROUBLE = re.compile(r"WARNING:|\bBUG\b|Oops|KASAN|KCSAN|UBSAN|Call Trace|"
                       r"Kernel panic|possible (circular|recursive) locking|"
@@ -342,10 +345,11 @@ class Guest:
         qemu = os.environ.get("QEMU") or (
             preferred if preferred.exists() else "qemu-system-x86_64")
         accel = os.environ.get("ACCEL", "tcg")
+        debug = is_debug(self.kver)
         tsc = [f"tsc_early_khz={tsc_khz()}"] if accel == "tcg" else []
         return [qemu, "-accel", accel, *_MACHINE,
                 "-kernel", kernel, "-initrd", self._dir / "initramfs",
-                "-append", " ".join(_CMDLINE + tsc),
+                "-append", " ".join(_CMDLINE + tsc + (_DEBUG_CMDLINE if debug else [])),
                 "-chardev", f"file,id=console,path={self.log},append=on",
                 "-device", "isa-serial,chardev=console",
                 "-chardev", f"socket,id=agent,path={self._dir}/agent,server=on,wait=off",
@@ -353,7 +357,7 @@ class Guest:
                 "-qmp", f"unix:{self._dir}/qmp,server=on,wait=off",
                 *(["-incoming", f"exec:cat {self._frozen}"] if self._frozen else []),
                 *self.qemu_args,
-                *(["-m", str(DEBUG_MEMORY_MB)] if is_debug(self.kver) else [])]
+                *(["-m", str(DEBUG_MEMORY_MB)] if debug else [])]
 
     def _connect(self):
         sockets = [self._dir / "qmp", self._dir / "agent"]
