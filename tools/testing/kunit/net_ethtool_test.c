@@ -123,8 +123,8 @@ static void net_ethtool_test_statistics(struct kunit *test)
 	struct net_test *t = test->priv;
 
 	nt_up(test, &nt_spec, &nt_offer);
-	nt_transmit(test, 100, 1);
-	nt_transmit(test, 200, 2);
+	nt_start_xmit(t, nt_alloc_skb(test, NT_PROTOCOL, 100, 1));
+	nt_start_xmit(t, nt_alloc_skb(test, NT_PROTOCOL, 200, 2));
 	nt_send(test, 60, 3);
 	fake_interrupt(t->fake, 1);
 	FAKE_WAIT_FOR(test, t->received == 1);

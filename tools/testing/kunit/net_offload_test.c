@@ -13,6 +13,7 @@
 #include <net/sch_generic.h>
 #include <net/xdp.h>
 
+#include "compat-net.h"
 #include "net_peer.h"
 #include "table.h"
 
@@ -265,7 +266,8 @@ static bool of_drain(struct net_test *t)
 	return ivn_ring_rx_publish(&t->rx);
 }
 
-static void net_offload_test_full_ring_wakes(struct kunit *test)
+/* By BQL, as a rule long before the ring is full */
+static void net_offload_test_queue_stops_and_wakes(struct kunit *test)
 {
 	struct netdev_queue *txq;
 	struct net_test *t = test->priv;
@@ -482,7 +484,7 @@ static struct kunit_case net_offload_cases[] = {
 	KUNIT_CASE_PARAM(net_offload_test_receive_length, of_len_cases_gen_params),
 	KUNIT_CASE_PARAM(net_offload_test_transmit, of_tx_cases_gen_params),
 	KUNIT_CASE(net_offload_test_transmit_checksum),
-	KUNIT_CASE(net_offload_test_full_ring_wakes),
+	KUNIT_CASE(net_offload_test_queue_stops_and_wakes),
 	KUNIT_CASE(net_offload_test_no_room_is_busy),
 	KUNIT_CASE(net_offload_test_netpoll_wakes),
 	KUNIT_CASE(net_offload_test_frame_of_no_ethernet),
