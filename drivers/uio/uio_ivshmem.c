@@ -26,6 +26,7 @@
  *
  * See Documentation/ivshmem/uio.rst.
  */
+#include <linux/completion.h>
 #include <linux/ivshmem.h>
 #include <linux/list.h>
 #include <linux/module.h>
@@ -33,6 +34,8 @@
 #include <linux/uio_driver.h>
 
 #include "compat-uio.h"
+
+#define UIO_IVSHMEM_PROBE_MS	5000
 
 /* Each open of the device counts; a node in another file system is another
  * inode with mappings of its own.
@@ -48,6 +51,7 @@ struct uio_ivshmem_user {
  * @ivd: the device as the core sees it
  * @info: registered with UIO
  * @read_only: bit n set: map n must not be writable
+ * @probed: the maps are all there and the interrupts heard, or never will be
  * @lock: protects @users
  * @users: who has the device open
  */
@@ -55,6 +59,7 @@ struct uio_ivshmem {
 	struct ivshmem_device *ivd;
 	struct uio_info info;
 	unsigned long read_only;
+	struct completion probed;
 	struct mutex lock; /* protects users */
 	struct list_head users;
 };
@@ -95,11 +100,20 @@ static void uio_ivshmem_del_user(struct uio_ivshmem_user *user)
 	kfree(user);
 }
 
+/*
+ * UIO shows the device before its maps: whoever is that early waits for them.
+ * Not for ever, as UIO wants the lock that is held here if it fails to make them.
+ */
 static int uio_ivshmem_open(struct uio_info *info, struct inode *inode)
 {
 	struct uio_ivshmem *ui = to_uio_ivshmem(info);
 	struct uio_ivshmem_user *user;
+	long left;
 
+	left = wait_for_completion_killable_timeout(&ui->probed,
+						    msecs_to_jiffies(UIO_IVSHMEM_PROBE_MS));
+	if (left <= 0)
+		return left ? -EINTR : -EAGAIN;
 	mutex_lock(&ui->lock);
 	user = uio_ivshmem_find_user(ui, inode) ?: uio_ivshmem_add_user(ui, inode);
 	if (user)
@@ -306,6 +320,7 @@ static int uio_ivshmem_probe(struct pci_dev *pdev, const struct pci_device_id *i
 	ui = devm_kzalloc(&pdev->dev, sizeof(*ui), GFP_KERNEL);
 	if (!ui)
 		return -ENOMEM;
+	init_completion(&ui->probed);
 	mutex_init(&ui->lock);
 	INIT_LIST_HEAD(&ui->users);
 
@@ -321,6 +336,7 @@ static int uio_ivshmem_probe(struct pci_dev *pdev, const struct pci_device_id *i
 		err = uio_ivshmem_register(ui);
 	if (!err)
 		err = uio_ivshmem_request_irqs(ui);
+	complete_all(&ui->probed);
 	if (err)
 		return err;
 

@@ -66,6 +66,17 @@ def test_absent_rw_section_leaves_no_map(pair, server):
     assert uio.maps(a, device) == [s for s in SECTIONS if s != "rw_section"]
 
 
+def test_who_opens_at_once_finds_all_maps(pair, server):
+    a, _ = pair
+    socket = server(*LAYOUT)
+    for _ in range(5):
+        job = a.popen("until test -c /dev/uio0; do :; done; exec 3</dev/uio0; "
+                      "ls /sys/class/uio/uio0/maps | wc -l")
+        a.plug("shm", socket)
+        assert job.wait().out == str(len(SECTIONS))
+        a.unplug("shm")
+
+
 def test_registers_say_who_we_are(pair, server, peer):
     a, _ = pair
     socket = server(*LAYOUT)
