@@ -1,26 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # Builds the kernel that `make check-vm DEBUG=1` boots: Debian's linux-source
-# with tools/testing/guest.config and a set of checks. Installs nothing.
+# with tools/testing/guest.config and debug.config. Installs nothing.
 #
-# Usage: scripts/build-debug-kernel.sh 6.1|6.12 debug|kcsan
+# Usage: scripts/build-debug-kernel.sh 6.1|6.12
 #
-#   debug     tools/testing/debug.config: KASAN, lockdep, kmemleak and more
-#   kcsan     tools/testing/kcsan.config: data races
-#
-# Leaves in build/kernels/KVER-CHECKS what fetch-kernel.sh leaves in KVER, but for
+# Leaves in build/kernels/KVER-debug what fetch-kernel.sh leaves in KVER, but for
 # vmlinuz, which nobody boots. What is there is kept: remove the directory to
 # build again.
 set -eu
 
 cd "$(dirname "$0")/.."
-[ $# -eq 2 ] || {
-	echo "usage: $0 6.1|6.12 debug|kcsan" >&2
-	exit 2
-}
-bdk_kver=$1
-bdk_checks=$2
-bdk_dir=build/kernels/$bdk_kver-$bdk_checks
+bdk_kver=${1:?usage: $0 6.1|6.12}
+bdk_dir=build/kernels/$bdk_kver-debug
 bdk_archive=/usr/src/linux-source-$bdk_kver.tar.xz
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -47,7 +39,7 @@ bdk_make()
 # drops an option without a word
 bdk_configure()
 {
-	configs="$PWD/tools/testing/guest.config $PWD/tools/testing/$bdk_checks.config"
+	configs="$PWD/tools/testing/guest.config $PWD/tools/testing/debug.config"
 	bdk_make tinyconfig
 	# shellcheck disable=SC2086
 	(cd "$bdk_dir/source" &&
@@ -76,7 +68,6 @@ bdk_install()
 
 [ ! -e "$bdk_dir/release" ] || exit 0
 [ -e "$bdk_archive" ] || bdk_die "install linux-source-$bdk_kver"
-[ -e "tools/testing/$bdk_checks.config" ] || bdk_die "no checks $bdk_checks"
 mkdir -p "$bdk_dir"
 echo "Building a kernel $bdk_kver that checks itself: some minutes"
 if [ ! -e "$bdk_dir/source" ]; then

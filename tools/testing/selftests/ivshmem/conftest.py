@@ -10,7 +10,7 @@ from harness.process import limit, listens, reap, spawn, wait_for
 from harness.virtio_guest import Link
 
 # Tests of the checks that other kernels do not have
-collect_ignore = [] if any(kver.endswith("-debug") for kver in KVERS) else ["test_debug.py"]
+collect_ignore = [] if any(map(is_debug, KVERS)) else ["test_debug.py"]
 
 
 @pytest.hookimpl(tryfirst=True)

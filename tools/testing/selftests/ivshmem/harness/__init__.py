@@ -14,4 +14,4 @@ KVERS = (os.environ.get("KVERS") or "6.1 6.12").split()
 
 def is_debug(kver):
     """Whether scripts/build-debug-kernel.sh built it."""
-    return "-" in kver
+    return kver.endswith("-debug")
