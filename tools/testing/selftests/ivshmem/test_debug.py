@@ -16,7 +16,7 @@ REPORTS = {
     "ARRAY_BOUNDS": "UBSAN: array-index-out-of-bounds",
     "CORRUPT_LIST_ADD": "at lib/list_debug.c",
     "REFCOUNT_SUB_AND_TEST_NEGATIVE": "refcount_t:",
-    "SPINLOCKUP": "(?s)lock held when returning to user space.*scheduling while atomic",
+    "SPINLOCKUP": "BUG: scheduling while atomic",
 }
 
 
