@@ -23,7 +23,7 @@ GUEST = {**net.GUEST, "packed": ["netconsole"]}
 
 # So many hostile peers at once, each at a cable of its own
 LANES = 4
-MOST_LINES = 40         # of the link going up and down, and of the stack
+MOST_LINES = 100        # of the link going up and down, and of the stack: limited in 30 s
 # For a command while the peers do their worst: it takes a tenth of that
 ANSWER_S = 20
 

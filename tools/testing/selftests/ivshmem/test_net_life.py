@@ -71,7 +71,7 @@ class Load:
     def __init__(self, cable, guest, options=""):
         self.ends = cable.end(guest), cable.other(guest)
         self.jobs = [self.ends[1].guest.popen("exec iperf3 -s"),
-                     guest.popen(f"until iperf3 -c {self.ends[1].address} -t 600 {options}; "
+                     guest.popen(f"until iperf3 -c {self.ends[1].address} -t 86400 {options}; "
                                  "do usleep 50000; done")]
         self.moves()
 

@@ -213,7 +213,7 @@ class Cable:
         """iperf3 inside the block, from the guest: it still runs at the end."""
         other = self.other(guest)
         with self._iperf_server(other.guest, port):
-            job = guest.popen(f"exec iperf3 -c {other.address} -p {port} -t 600 "
+            job = guest.popen(f"exec iperf3 -c {other.address} -p {port} -t 86400 "
                               f"-i 0.2 --forceflush {options}")
             job.wait_output("bits/sec")
             yield job
