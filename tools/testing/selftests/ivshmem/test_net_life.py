@@ -210,13 +210,21 @@ def threaded(end):
     return end.attribute("threaded") == "1"
 
 
+def thread_ticks(end):
+    """CPU time that NAPI's threads of all devices have had, in clock ticks."""
+    out = end.guest.run("cat $(grep -l ^napi/ /proc/[0-9]*/comm | "
+                        "sed s/comm$/stat/)").out
+    fields = (line.rpartition(") ")[2].split() for line in out.splitlines())
+    return sum(int(f[11]) + int(f[12]) for f in fields)
+
+
 def test_polling_is_in_a_thread_only_while_there_is_load(cable):
     a, b = cable.ends
     assert not threaded(b)
     floods = [a.guest.popen("exec socat -u -b 32 OPEN:/dev/zero UDP-SENDTO:"
                             f"{b.address}:{port}") for port in (9, 10)]
     wait_for(lambda: threaded(b), what="a thread")
-    moves(b)
+    wait_for(lambda: thread_ticks(b) > 20, what="a thread that polls")
     for flood in floods:
         flood.kill()
         flood.wait()
