@@ -246,7 +246,7 @@ static void ivshmem_net_get_ethtool_stats(struct net_device *dev,
 	const struct ivshmem_net_queue *q;
 
 	data = ivshmem_net_own_stats(in, data);
-	for (q = in->queue; q < in->queue + in->dev->num_tx_queues; q++) {
+	for (q = in->queue; q < in->queue + dev->num_tx_queues; q++) {
 		ivshmem_net_read_stats(&q->tx_sync, q->tx_stats,
 				       IVSHMEM_NET_TX_STATS, data);
 		data += IVSHMEM_NET_TX_STATS;

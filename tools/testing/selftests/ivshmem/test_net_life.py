@@ -36,8 +36,7 @@ def works(cable):
     cable.wait_carriers()
     try:
         for end in cable.ends:
-            end.guest.wait_for(f"/bin/ping -c 1 -W 0.5 {cable.other(end.guest).address}",
-                               timeout=10)
+            end.guest.wait_for(f"/bin/ping -c 1 -W 0.5 {end.peer_address}", timeout=10)
     except TimeoutError as e:
         raise AssertionError("\n\n".join([str(e)] + [end.describe() for end in cable.ends]))
 
