@@ -286,28 +286,39 @@ static int ivshmem_net_receive(struct ivshmem_net_queue *q, int budget)
 }
 
 /* Whether it is too early to sleep: looking again may be cheaper */
-static bool ivshmem_net_rx_linger(struct ivshmem_net_queue *q, int done, u64 now)
+static bool ivshmem_net_rx_linger(struct ivshmem_net_queue *q, int done)
 {
 	u32 us = READ_ONCE(q->in->rx_poll_us);
+	u64 now;
 
+	if (!us)
+		return false;
+	now = ktime_get_ns();
 	if (done)
 		q->rx_ns = now;
 	return now - q->rx_ns < (u64)us * NSEC_PER_USEC;
 }
 
-static void ivshmem_net_rx_measure(struct ivshmem_net_queue *q, u64 start, u64 now)
+/*
+ * Much of what few frames cost is in napi_complete_done(), and after that the
+ * next poll may run on another processor: a sum may get lost, which is no harm.
+ */
+static void ivshmem_net_rx_measure(struct ivshmem_net_queue *q, u64 start)
 {
-	u64 window = now - q->load_ns;
+	u64 now = ktime_get_ns();
+	u64 window = now - READ_ONCE(q->load_ns);
+	u64 busy = READ_ONCE(q->busy_ns) + now - start;
 
-	q->busy_ns += now - start;
-	if (window < IVSHMEM_NET_LOAD_NS)
+	if (window < IVSHMEM_NET_LOAD_NS) {
+		WRITE_ONCE(q->busy_ns, busy);
 		return;
-	if (q->busy_ns > div_u64(window, in_serving_softirq() ?
-				 IVSHMEM_NET_LOAD_DIVISOR :
-				 IVSHMEM_NET_LOAD_DIVISOR_THREAD))
+	}
+	if (busy > div_u64(window, in_serving_softirq() ?
+			   IVSHMEM_NET_LOAD_DIVISOR :
+			   IVSHMEM_NET_LOAD_DIVISOR_THREAD))
 		ivshmem_net_loaded(q->in);
-	q->load_ns = now;
-	q->busy_ns = 0;
+	WRITE_ONCE(q->load_ns, now);
+	WRITE_ONCE(q->busy_ns, 0);
 }
 
 /* Polling is to go on in a thread, and this is not it */
@@ -319,7 +330,7 @@ static bool ivshmem_net_rx_moves(const struct ivshmem_net_queue *q)
 int ivshmem_net_poll(struct napi_struct *napi, int budget)
 {
 	struct ivshmem_net_queue *q = container_of(napi, struct ivshmem_net_queue, napi);
-	u64 now, start;
+	u64 start;
 	int done;
 
 	if (!budget) {
@@ -340,13 +351,13 @@ int ivshmem_net_poll(struct napi_struct *napi, int budget)
 	}
 	if (done)
 		ivshmem_net_awake(q);
-	now = ktime_get_ns();
-	ivshmem_net_rx_measure(q, start, now);
-	if (done < budget && !ivshmem_net_rx_linger(q, done, now) &&
+	if (done < budget && !ivshmem_net_rx_linger(q, done) &&
 	    !ivn_ring_rx_arm(&q->rx)) {
 		napi_complete_done(napi, done);
+		ivshmem_net_rx_measure(q, start);
 		return done;
 	}
+	ivshmem_net_rx_measure(q, start);
 	if (!ivshmem_net_rx_moves(q))
 		return budget;
 	/* As if done, for only who is scheduled anew gets into the thread */
