@@ -14,7 +14,7 @@ import re
 import statistics
 from dataclasses import dataclass
 
-from harness import BUILD
+from harness import BUILD, net
 from harness.guest import Guest, boot_all
 from harness.process import wait_for
 from harness.uio import device_node, maps
@@ -264,14 +264,10 @@ def xdp_drop(links, cable):
 
 def pktgen(guest, name, mac, size, seconds):
     """Send from the kernel for a while; the seconds that it took."""
-    control = "/proc/net/pktgen"
-    settings = "".join(f"echo '{line}' >{control}/{name} && " for line in (
-        f"pkt_size {size}", "count 0", f"dst_mac {mac}", "dst 10.255.0.1"))
-    guest.check(f"echo rem_device_all >{control}/kpktgend_0 && "
-                f"echo 'add_device {name}' >{control}/kpktgend_0 && {settings} true")
-    guest.run(f"timeout {seconds} sh -c 'echo start >{control}/pgctrl'; "
-              f"echo stop >{control}/pgctrl", timeout=20 + seconds)
-    text = guest.wait_for(f"grep -o 'OK: [0-9]*' {control}/{name}")
+    start = net.pktgen(guest, name, mac, "10.255.0.1", size)
+    guest.run(f"timeout {seconds} sh -c '{start}'; echo stop >{net.PKTGEN}/pgctrl",
+              timeout=20 + seconds)
+    text = guest.wait_for(f"grep -o 'OK: [0-9]*' {net.PKTGEN}/{name}")
     return int(text.split()[1]) / 1e6
 
 

@@ -15,7 +15,7 @@ from harness.net import Cable, End
 from harness.process import reap, wait_for
 
 pytestmark = pytest.mark.guest
-GUEST = {**net.GUEST, "packed": ["netconsole"]}
+GUEST = {**net.GUEST, "packed": ["netconsole", "pktgen"]}
 
 # Of which the least leak is a part: the private memory of a queue, 100 times
 LEAK_KB = 4096
@@ -217,16 +217,27 @@ def thread_ticks(end):
     return sum(int(f[11]) + int(f[12]) for f in fields)
 
 
-def test_polling_is_in_a_thread_only_while_there_is_load(cable):
+@contextlib.contextmanager
+def more_than_can_be_taken(cable):
+    """The kernel of a makes frames faster than the stack of b gets rid of them."""
     a, b = cable.ends
-    assert not threaded(b)
-    floods = [a.guest.popen("exec socat -u -b 32 OPEN:/dev/zero UDP-SENDTO:"
-                            f"{b.address}:{port}") for port in (9, 10)]
-    wait_for(lambda: threaded(b), what="a thread")
-    wait_for(lambda: thread_ticks(b) > 20, what="a thread that polls")
-    for flood in floods:
+    a.guest.check("modprobe pktgen")
+    flood = a.guest.popen("exec sh -c '" + net.pktgen(
+        a.guest, a.name, b.attribute("address"), b.address, 64) + "'")
+    try:
+        yield
+    finally:
         flood.kill()
         flood.wait()
+        a.guest.check(f"echo stop >{net.PKTGEN}/pgctrl; rmmod pktgen")
+
+
+def test_polling_is_in_a_thread_only_while_there_is_load(cable):
+    b = cable.b
+    assert not threaded(b)
+    with more_than_can_be_taken(cable):
+        wait_for(lambda: threaded(b), what="a thread")
+        wait_for(lambda: thread_ticks(b) > 20, what="a thread that polls")
     wait_for(lambda: not threaded(b), what="no thread")
     works(cable)
 

@@ -26,6 +26,19 @@ GUEST = {"modules": ["ivshmem_net"], "programs": PROGRAMS, "qemu_args": ["-m", 3
 PROTOCOL = "0x0001"
 IPV6_MIN_MTU = 1280
 
+PKTGEN = "/proc/net/pktgen"
+
+
+def pktgen(guest, name, mac, address, size):
+    """Set up the kernel's packet generator; the command that runs it until it
+    is killed or told to stop. Module pktgen is loaded.
+    """
+    settings = "".join(f"echo '{line}' >{PKTGEN}/{name} && " for line in (
+        f"pkt_size {size}", "count 0", f"dst_mac {mac}", f"dst {address}"))
+    guest.check(f"echo rem_device_all >{PKTGEN}/kpktgend_0 && "
+                f"echo 'add_device {name}' >{PKTGEN}/kpktgend_0 && {settings} true")
+    return f"echo start >{PKTGEN}/pgctrl"
+
 
 class Transfer:
     """A file of random bytes on its way between two guests, over any path.
