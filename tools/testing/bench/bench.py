@@ -42,10 +42,10 @@ def write(options, facts, figures):
     options.output.mkdir(parents=True, exist_ok=True)
     base = options.output / options.topic
     text = report.table(facts, figures)
+    print(text, end="", flush=True)
     base.with_suffix(".txt").write_text(text)
     report.write_json(base.with_suffix(".json"), figures)
     report.write_plot(base.with_suffix(".svg"), facts, figures)
-    print(text, end="")
 
 
 def measure(options):

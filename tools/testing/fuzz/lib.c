@@ -11,6 +11,7 @@
 
 #include <ivshmem/ivshmem.h>
 
+#include "../lib/pass-fds.h"
 #include "message.h"
 
 #define LIB_EVENTS_MAX		10000
@@ -24,26 +25,12 @@ static int lib_server = -1;
 
 static void lib_send(struct fuzz_input *in)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
-	} control = { 0 };
 	struct fuzz_message m;
-	struct iovec iov = { m.words, 0 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	fuzz_message_next(in, &m);
-	iov.iov_len = m.len;
-	if (m.num) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(m.num * sizeof(int));
-		control.align.cmsg_level = SOL_SOCKET;
-		control.align.cmsg_type = SCM_RIGHTS;
-		control.align.cmsg_len = CMSG_LEN(m.num * sizeof(int));
-		memcpy(CMSG_DATA(&control.align), m.fds, m.num * sizeof(int));
-	}
 	/* It fails when the socket is full */
-	if (sendmsg(lib_server, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (pass_fds(lib_server, m.words, m.len, m.fds, m.num,
+		     MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		in->size = 0;
 }
 

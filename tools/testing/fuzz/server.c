@@ -13,6 +13,7 @@
 
 #include "server.h"
 
+#include "../lib/pass-fds.h"
 #include "input.h"
 
 #define SERVER_PEERS		3
@@ -86,29 +87,15 @@ static void server_hang_up(struct server_peer_end *end)
 
 static void server_send(struct server_peer_end *end, struct fuzz_input *in)
 {
-	size_t len = 1 + fuzz_u8(in) % 64, n = fuzz_u8(in) % SERVER_FDS_MAX, i;
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(SERVER_FDS_MAX * sizeof(int))];
-	} control = { 0 };
+	size_t len = 1 + fuzz_u8(in) % 64, n = fuzz_u8(in) % SERVER_FDS_MAX;
+	static const int fds[SERVER_FDS_MAX];	/* standard input, each */
 	uint8_t data[64];
-	struct iovec iov = { data, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	int fd = STDIN_FILENO;
 
 	fuzz_take(in, data, len);
-	if (n) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
-		control.align.cmsg_level = SOL_SOCKET;
-		control.align.cmsg_type = SCM_RIGHTS;
-		control.align.cmsg_len = CMSG_LEN(n * sizeof(int));
-		for (i = 0; i < n; i++)
-			memcpy(CMSG_DATA(&control.align) + i * sizeof(fd), &fd, sizeof(fd));
-	}
 	/* A refusal, as for want of an end, is as good */
 	if (end->fd >= 0)
-		end->spoke |= sendmsg(end->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+		end->spoke |= pass_fds(end->fd, data, len, fds, n,
+				       MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
 }
 
 /* Bytes read; a descriptor that comes with them is closed and counted */

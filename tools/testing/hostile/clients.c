@@ -60,16 +60,16 @@ static void clients_read(int *client)
 
 static void clients_say(int *client)
 {
-	int fds[HOSTILE_FDS_MAX];
+	int fds[PASS_FDS_MAX];
 	uint32_t words[16];
 	unsigned int i;
 
-	for (i = 0; i < HOSTILE_FDS_MAX; i++)
+	for (i = 0; i < PASS_FDS_MAX; i++)
 		fds[i] = clients_null;
 	for (i = 0; i < 16; i++)
 		words[i] = hostile_value(hostile_below(4), 40);
 	hostile_send(*client, words, 1 + hostile_below(sizeof(words)), fds,
-		     hostile_below(HOSTILE_FDS_MAX));
+		     hostile_below(PASS_FDS_MAX));
 }
 
 static void clients_shut(int *client)

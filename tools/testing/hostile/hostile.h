@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HOSTILE_FDS_MAX		16
+#include "../lib/pass-fds.h"
 
 extern uint64_t hostile_mutations;
 

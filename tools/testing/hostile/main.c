@@ -108,22 +108,7 @@ int hostile_connect(const char *path)
 
 bool hostile_send(int sock, const void *data, size_t len, const int *fds, unsigned int n)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(HOSTILE_FDS_MAX * sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { (void *)data, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (n) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
-		control.align.cmsg_level = SOL_SOCKET;
-		control.align.cmsg_type = SCM_RIGHTS;
-		control.align.cmsg_len = CMSG_LEN(n * sizeof(int));
-		memcpy(CMSG_DATA(&control.align), fds, n * sizeof(int));
-	}
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) == (ssize_t)len;
+	return pass_fds(sock, data, len, fds, n, MSG_NOSIGNAL) == (ssize_t)len;
 }
 
 bool hostile_readable(int fd, int timeout_ms)

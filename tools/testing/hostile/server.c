@@ -103,14 +103,14 @@ static void server_say_init(void)
 		.output_section_size = htole64(hostile_one_in(4) ? hostile_value(0, 1 << 16) :
 					       hostile_below(2) << 16),
 	};
-	int fds[HOSTILE_FDS_MAX];
+	int fds[PASS_FDS_MAX];
 	unsigned int i;
 
-	for (i = 0; i < HOSTILE_FDS_MAX; i++)
+	for (i = 0; i < PASS_FDS_MAX; i++)
 		fds[i] = server_any_fd();
 	fds[0] = hostile_one_in(16) ? server_any_fd() :
 		 server_memories[hostile_below(SERVER_FDS)];
-	server_say(&msg, sizeof(msg), fds, hostile_one_in(16) ? hostile_below(HOSTILE_FDS_MAX) : 1);
+	server_say(&msg, sizeof(msg), fds, hostile_one_in(16) ? hostile_below(PASS_FDS_MAX) : 1);
 }
 
 static void server_say_event_fd(uint32_t id, uint32_t vector)
@@ -129,10 +129,10 @@ static void server_say_event_fd(uint32_t id, uint32_t vector)
 static void server_say_anything(void)
 {
 	uint32_t words[16];
-	int fds[HOSTILE_FDS_MAX];
+	int fds[PASS_FDS_MAX];
 	unsigned int i;
 
-	for (i = 0; i < HOSTILE_FDS_MAX; i++)
+	for (i = 0; i < PASS_FDS_MAX; i++)
 		fds[i] = server_any_fd();
 	for (i = 0; i < 16; i++)
 		words[i] = htole32(hostile_value(hostile_below(4), sizeof(words)));
