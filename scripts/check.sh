@@ -140,7 +140,7 @@ check_python()
 	/usr/bin/python3 -m pyflakes $(check_files '*.py')
 }
 
-check_all="checkpatch kernel_doc coccinelle modules_6_1 modules_6_12 clang cppcheck
+check_all="checkpatch kernel_doc coccinelle modules_6_1 modules_6_12 clang cppcheck \
 shellcheck man python"
 
 if [ "${1-}" = --list ]; then
@@ -149,6 +149,12 @@ if [ "${1-}" = --list ]; then
 fi
 # shellcheck disable=SC2086
 [ $# -gt 0 ] || set -- $check_all
+for name; do
+	case " $check_all " in
+	*" $name "*) ;;
+	*) echo "check: no gate '$name'; there are: $check_all" >&2; exit 2 ;;
+	esac
+done
 failed=
 for name; do
 	if "check_$name" >"$check_dir/$name.log" 2>&1; then

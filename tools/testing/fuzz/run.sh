@@ -49,6 +49,12 @@ if [ "${1-}" = --list ]; then
 fi
 # shellcheck disable=SC2086
 [ $# -gt 0 ] || set -- $fuzz_all
+for name; do
+	case " $fuzz_all " in
+	*" $name "*) ;;
+	*) echo "fuzz: no target '$name'; there are: $fuzz_all" >&2; exit 2 ;;
+	esac
+done
 seconds=$((${TIME:-60} / $#))
 [ "$seconds" -gt 0 ] || seconds=1
 failed=
