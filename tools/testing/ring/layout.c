@@ -6,6 +6,7 @@
  * Prints one line a case, exits 1 if one is wrong.
  */
 #include "section.h"
+#include "../kunit/net_link_cases.h"
 #include "../kunit/net_ring_cases.h"
 
 #define KIB 1024ULL
@@ -59,95 +60,33 @@ static bool layout_all_apart(void)
 	return true;
 }
 
-#define ALL 0x1f
-
-struct agree_case {
-	const char *name;
-	struct ivn_link_offer mine, peer;	/* queues = 0: none */
-	struct ivn_link_agreed agreed;
-	uint32_t vector_of_last;
-};
-
-static const struct agree_case agree_cases[] = {
-	{ "no offers", .agreed = { .queues = 1, .vectors = 9 }, .vector_of_last = 1 },
-	{ "offer of the peer alone", .peer = { 8, ALL, 1518, 65536, 9 },
-	  .agreed = { .queues = 1, .vectors = 9 }, .vector_of_last = 1 },
-	{ "own offer alone", .mine = { 8, ALL, 1518, 65536, 9 },
-	  .agreed = { .queues = 1, .vectors = 9 }, .vector_of_last = 1 },
-	{ "the smaller number of queues, what the peer takes",
-	  { 8, ALL, 9018, 65536, 9 }, { 3, ALL, 1518, 32768, 4 },
-	  { 3, 4, true, 0x1e, 1518, 32768 }, 3 },
-	{ "the smaller number of queues is mine",
-	  { 2, 1, 9018, 0, 9 }, { 3, 0x6000003, 1518, 0, 4 },
-	  { 2, 4, true, 2, 1518, 0 }, 2 },
-	{ "no header on my side", { 1, 0x1e, 1518, 65536, 9 },
-	  { 1, ALL, 1518, 65536, 1 }, { 1, 1, false, 0, 1518, 0 }, 0 },
-	{ "no header on the peer's side", { 1, ALL, 1518, 65536, 9 },
-	  { 1, 0x1e, 1518, 65536, 2 }, { 1, 2, false, 0, 1518, 0 }, 1 },
-	{ "no segmentation without checksums", { 1, ALL, 1518, 65536, 9 },
-	  { 1, 0x1d, 1518, 65536, 2 }, { 1, 2, true, 0, 1518, 65536 }, 1 },
-	{ "no segmentation of less than a frame", { 1, ALL, 1518, 65536, 9 },
-	  { 1, ALL, 1518, 1517, 2 }, { 1, 2, true, 2, 1518, 1517 }, 1 },
-};
-
-static bool agree_check(const struct agree_case *c)
+static bool agree_check(const struct link_agree_case *c)
 {
 	struct ivn_link_agreed a;
 
 	ivn_link_agree(&a, c->mine.queues ? &c->mine : NULL,
 		       c->peer.queues ? &c->peer : NULL, 9);
-	return a.queues == c->agreed.queues && a.vectors == c->agreed.vectors &&
-	       a.vnet_hdr == c->agreed.vnet_hdr &&
-	       a.features == c->agreed.features &&
-	       a.max_frame == c->agreed.max_frame &&
-	       a.max_gso == c->agreed.max_gso &&
-	       ivn_link_vector(&a, a.queues - 1) == c->vector_of_last;
+	return a.queues == c->expected.queues && a.vectors == c->expected.vectors &&
+	       a.vnet_hdr == c->expected.vnet_hdr &&
+	       a.features == c->expected.features &&
+	       a.max_frame == c->expected.max_frame &&
+	       a.max_gso == c->expected.max_gso &&
+	       ivn_link_vector(&a, a.queues - 1) == c->expected_last_vector;
 }
 
-/* The extension in a section of 64 KiB, written and read back */
-#define EXT_SECTION_BYTES	65536
-#define EXT_AVAIL		4096
-
-struct ext_case {
-	const char *name;
-	unsigned int offset;
-	uint8_t value;
-	bool valid;
-};
-
-static const struct ext_case ext_cases[] = {
-	{ "as written", 65472, 'I', true },
-	{ "not announced", EXT_AVAIL + 1, 0, false },
-	{ "announced by the wrong flag", EXT_AVAIL + 1, 0x40, false },
-	{ "announced beside other flags", EXT_AVAIL + 1, 0xff, true },
-	{ "magic", 65475, 'x', false },
-	{ "version 0", 65476, 0, false },
-	{ "version 2", 65476, 2, true },
-	{ "version 256", 65477, 1, true },
-	{ "no queues", 65478, 0, false },
-	{ "one queue", 65478, 1, true },
-	{ "eight queues", 65478, 8, true },
-	{ "nine queues", 65478, 9, false },
-	{ "256 queues more", 65479, 1, false },
-	{ "unknown features", 65483, 0xff, true },
-	{ "max_frame of 67", 65484, 67, false },
-	{ "max_frame of 68", 65484, 68, true },
-	{ "reserved", 65535, 1, true },
-};
-
-static bool ext_check(const struct ext_case *c)
+/* The extension, written and read back, then one byte of it another one */
+static bool ext_check(const struct link_offer_case *c)
 {
-	const struct ivn_link_offer mine = { 3, 0x1f, 100, 65536, 4 };
 	struct ivn_link_offer peer;
-	uint8_t *section = malloc(EXT_SECTION_BYTES);
+	uint8_t *section = malloc(LINK_SECTION_BYTES);
 	bool ok;
 
-	memset(section, 0xff, EXT_SECTION_BYTES);
-	ok = !ivn_link_prepare(section, EXT_SECTION_BYTES, &mine) &&
-	     ivn_link_read_offer(&peer, section, EXT_SECTION_BYTES) &&
-	     !memcmp(&mine, &peer, sizeof(peer));
+	memset(section, 0xff, LINK_SECTION_BYTES);
+	ok = !ivn_link_prepare(section, LINK_SECTION_BYTES, &link_offer) &&
+	     ivn_link_read_offer(&peer, section, LINK_SECTION_BYTES) &&
+	     !memcmp(&link_offer, &peer, sizeof(peer));
 	section[c->offset] = c->value;
-	ok = ok && ivn_link_read_offer(&peer, section, EXT_SECTION_BYTES) == c->valid;
+	ok = ok && ivn_link_read_offer(&peer, section, LINK_SECTION_BYTES) == c->expected;
 	free(section);
 	return ok;
 }
@@ -262,12 +201,12 @@ int main(void)
 			      ivn_ring_max_queues(ring_queues_cases[i].bytes,
 						  ring_queues_cases[i].vectors) ==
 			      ring_queues_cases[i].expected);
-	for (i = 0; i < RING_ARRAY_SIZE(agree_cases); i++)
-		layout_report("agree", agree_cases[i].name,
-			      agree_check(&agree_cases[i]));
-	for (i = 0; i < RING_ARRAY_SIZE(ext_cases); i++)
-		layout_report("extension", ext_cases[i].name,
-			      ext_check(&ext_cases[i]));
+	for (i = 0; i < RING_ARRAY_SIZE(link_agree_cases); i++)
+		layout_report("agree", link_agree_cases[i].name,
+			      agree_check(&link_agree_cases[i]));
+	for (i = 0; i < RING_ARRAY_SIZE(link_offer_cases); i++)
+		layout_report("extension", link_offer_cases[i].name,
+			      ext_check(&link_offer_cases[i]));
 	layout_report("prepare", "one queue offered", prepare_check(1));
 	layout_report("prepare", "eight queues offered", prepare_check(8));
 	layout_report("prepare", "no extension", prepare_plain_check());
