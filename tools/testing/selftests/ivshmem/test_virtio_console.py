@@ -234,8 +234,8 @@ def test_shell_vi_and_less_are_usable(guest, console):
     terminal.expect("42\r\n" + tty)
     terminal.send("stty size\n")
     terminal.expect("24 80\r\n")
-    terminal.send("sleep 100\n")
-    terminal.expect("sleep 100\r\n")
+    terminal.send("echo $((6 * 8)); sleep 100\n")
+    terminal.expect("48\r\n")         # what was typed is echoed before it runs
     terminal.send("\x03")
     terminal.expect("# ")
     vi_and_less_work(terminal, "# ", "/tmp/text")
