@@ -47,7 +47,8 @@ help:
 	@echo '                T=name of one suite, with wildcards; COVERAGE=1 says'
 	@echo '                which lines of the drivers they do not run (6.12)'
 	@echo '  check-vm      tests in guests; T=name of one test file, KVER=6.1|6.12;'
-	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here'
+	@echo '                DEBUG=1 on a kernel with KASAN, lockdep, ... built here,'
+	@echo '                DEBUG=kcsan on one that looks for data races'
 	@echo '  model         search the models of the handshakes and rings exhaustively'
 	@echo '  fuzz          throw nonsense at all parsers; TIME=seconds, 60 in all'
 	@echo '  hostile       hostile peers, clients and servers at native speed;'
@@ -65,7 +66,10 @@ $(BUILD)/kernels/%/headers:
 	@scripts/fetch-kernel.sh $*
 
 $(BUILD)/kernels/%-debug/headers:
-	@scripts/build-debug-kernel.sh $*
+	@scripts/build-debug-kernel.sh $* debug
+
+$(BUILD)/kernels/%-kcsan/headers:
+	@scripts/build-debug-kernel.sh $* kcsan
 
 kernels: $(KVERS:%=$(BUILD)/kernels/%/headers)
 
@@ -140,7 +144,8 @@ kunit:
 		COVERAGE=$(COVERAGE) scripts/kunit.sh $$kver $(if $(T),'$(T)'); \
 	done
 
-check-vm: KVERS_TESTED = $(if $(DEBUG),$(or $(filter $(KVERS),$(KVER)),6.1)-debug,$(filter $(KVERS),$(KVER)))
+check-vm: checks = $(patsubst 1,debug,$(DEBUG))
+check-vm: KVERS_TESTED = $(if $(DEBUG),$(or $(filter $(KVERS),$(KVER)),6.1)-$(checks),$(filter $(KVERS),$(KVER)))
 check-vm: test-deps
 	$(if $(DEBUG),scripts/deps.sh kernels && $(MAKE) $(KVERS_TESTED:%=$(BUILD)/modules/%/.built))
 	cd $(TESTS) && KVERS='$(KVERS_TESTED)' pytest-3 -m guest $(if $(T),test_$(T).py)

@@ -1,18 +1,26 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Builds the kernel that `make check-vm DEBUG=1` boots: Debian's linux-source
-# with tools/testing/guest.config and debug.config. Installs nothing.
+# Builds the kernel that `make check-vm DEBUG=` boots: Debian's linux-source with
+# tools/testing/guest.config and a set of checks. Installs nothing.
 #
-# Usage: scripts/build-debug-kernel.sh 6.1|6.12
+# Usage: scripts/build-debug-kernel.sh 6.1|6.12 debug|kcsan
 #
-# Leaves in build/kernels/KVER-debug what fetch-kernel.sh leaves in KVER, but for
+#   debug     tools/testing/debug.config: KASAN, lockdep, kmemleak and more
+#   kcsan     tools/testing/kcsan.config: data races
+#
+# Leaves in build/kernels/KVER-CHECKS what fetch-kernel.sh leaves in KVER, but for
 # vmlinuz, which nobody boots. What is there is kept: remove the directory to
 # build again.
 set -eu
 
 cd "$(dirname "$0")/.."
-bdk_kver=${1:?usage: $0 6.1|6.12}
-bdk_dir=build/kernels/$bdk_kver-debug
+[ $# -eq 2 ] || {
+	echo "usage: $0 6.1|6.12 debug|kcsan" >&2
+	exit 2
+}
+bdk_kver=$1
+bdk_checks=$2
+bdk_dir=build/kernels/$bdk_kver-$bdk_checks
 bdk_archive=/usr/src/linux-source-$bdk_kver.tar.xz
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -24,11 +32,13 @@ bdk_die()
 
 # Quiet, but for what failed. What PVH enters, and calls, is not to be
 # instrumented: KASAN has no shadow yet. Nor is what unwinds the stack at each
-# allocation, which would take most of the time.
+# allocation, which would take most of the time. And for KCSAN nothing is at all:
+# it watches some accesses of many, which are to be those of our modules.
 bdk_make()
 {
 	make -C "$bdk_dir/source" -s -j"$(nproc)" KASAN_SANITIZE_enlighten.o=n \
-		KASAN_SANITIZE_string.o=n KASAN_SANITIZE_unwind_frame.o=n "$@" \
+		KASAN_SANITIZE_string.o=n KASAN_SANITIZE_unwind_frame.o=n \
+		KCSAN_SANITIZE=n "$@" \
 		>>"$bdk_dir/log" 2>&1 || {
 		tail -n 30 "$bdk_dir/log" >&2
 		bdk_die "make $* failed, see $bdk_dir/log"
@@ -39,7 +49,7 @@ bdk_make()
 # drops an option without a word
 bdk_configure()
 {
-	configs="$PWD/tools/testing/guest.config $PWD/tools/testing/debug.config"
+	configs="$PWD/tools/testing/guest.config $PWD/tools/testing/$bdk_checks.config"
 	bdk_make tinyconfig
 	# shellcheck disable=SC2086
 	(cd "$bdk_dir/source" &&
@@ -68,6 +78,7 @@ bdk_install()
 
 [ ! -e "$bdk_dir/release" ] || exit 0
 [ -e "$bdk_archive" ] || bdk_die "install linux-source-$bdk_kver"
+[ -e "tools/testing/$bdk_checks.config" ] || bdk_die "no checks $bdk_checks"
 mkdir -p "$bdk_dir"
 echo "Building a kernel $bdk_kver that checks itself: some minutes"
 if [ ! -e "$bdk_dir/source" ]; then
