@@ -3,14 +3,15 @@
 
 import pytest
 
-from harness import BIN, KVERS, is_debug
+from harness import BIN, KVERS, checks
 from harness.guest import Guest, boot_all
 from harness.peer import Peer
 from harness.process import limit, listens, reap, spawn, wait_for
 from harness.virtio_guest import Link
 
 # Tests of the checks that other kernels do not have
-collect_ignore = [] if any(map(is_debug, KVERS)) else ["test_debug.py"]
+collect_ignore = [f"test_{name}.py" for name in ("debug", "kcsan")
+                  if name not in map(checks, KVERS)]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -71,7 +72,7 @@ def _boot(request, kver, names):
     yield guests
     try:
         for guest in guests:
-            if is_debug(kver) and guest.alive():
+            if checks(kver) == "debug" and guest.alive():
                 guest.assert_no_leaks()
     finally:
         for guest in guests:

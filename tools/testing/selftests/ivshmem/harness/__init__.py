@@ -12,6 +12,6 @@ BIN = BUILD / "bin"
 KVERS = (os.environ.get("KVERS") or "6.1 6.12").split()
 
 
-def is_debug(kver):
-    """Whether scripts/build-debug-kernel.sh built it."""
-    return kver.endswith("-debug")
+def checks(kver):
+    """What scripts/build-debug-kernel.sh built into it: "debug", "kcsan" or ""."""
+    return kver.partition("-")[2]

@@ -24,7 +24,7 @@ import tempfile
 import threading
 from collections import namedtuple
 
-from . import BUILD, is_debug
+from . import BUILD, checks
 from .initramfs import GROUPS, STATIC, USERS, Initramfs
 from .process import limit, listens, reap, run, spawn, wait_for
 from .qmp import Qmp, QmpError
@@ -32,7 +32,7 @@ from .qmp import Qmp, QmpError
 LOGS = BUILD / "logs"
 BOOT_TIMEOUT = 120
 MEMORY_MB = 256
-DEBUG_MEMORY_MB = 1024      # the checks want as much as they watch
+CHECKS_MEMORY_MB = 1024     # the checks want as much as they watch
 
 # Where ivshmem devices are plugged: these slots of the PCI bus are free
 _FIRST_SLOT = 0x10
@@ -49,7 +49,13 @@ _CMDLINE = ["console=ttyS0", "panic_on_warn=1", "oops=panic", "panic=-1",
             "no_timer_check", "loglevel=5", "rdinit=/init", "raid=noautodetect"]
 
 # A kernel that checks itself is slow, which is no finding
-_DEBUG_CMDLINE = ["rcupdate.rcu_cpu_stall_timeout=300", "watchdog_thresh=60"]
+_CHECKS_CMDLINE = ["rcupdate.rcu_cpu_stall_timeout=300", "watchdog_thresh=60"]
+
+# Data races want two processors. One of 100 accesses of our modules on average is
+# watched, and for long: emulated processors are slow and do not always run.
+_KCSAN_CMDLINE = ["kcsan.skip_watch=200", "kcsan.udelay_task=1000",
+                  "kcsan.udelay_interrupt=500"]
+_KCSAN_MACHINE = ["-smp", "2"]
 
 # What must not stand in a log; the command line itself names panic_on_warn
 _TROUBLE = re.compile(r"WARNING:|\bBUG\b|Oops|KASAN|KCSAN|UBSAN|Call Trace|"
@@ -345,11 +351,13 @@ class Guest:
         qemu = os.environ.get("QEMU") or (
             preferred if preferred.exists() else "qemu-system-x86_64")
         accel = os.environ.get("ACCEL", "tcg")
-        debug = is_debug(self.kver)
-        tsc = [f"tsc_early_khz={tsc_khz()}"] if accel == "tcg" else []
+        kcsan = checks(self.kver) == "kcsan"
+        cmdline = [*_CMDLINE, *([f"tsc_early_khz={tsc_khz()}"] if accel == "tcg" else []),
+                   *(_CHECKS_CMDLINE if checks(self.kver) else []),
+                   *(_KCSAN_CMDLINE if kcsan else [])]
         return [qemu, "-accel", accel, *_MACHINE,
                 "-kernel", kernel, "-initrd", self._dir / "initramfs",
-                "-append", " ".join(_CMDLINE + tsc + (_DEBUG_CMDLINE if debug else [])),
+                "-append", " ".join(cmdline),
                 "-chardev", f"file,id=console,path={self.log},append=on",
                 "-device", "isa-serial,chardev=console",
                 "-chardev", f"socket,id=agent,path={self._dir}/agent,server=on,wait=off",
@@ -357,7 +365,8 @@ class Guest:
                 "-qmp", f"unix:{self._dir}/qmp,server=on,wait=off",
                 *(["-incoming", f"exec:cat {self._frozen}"] if self._frozen else []),
                 *self.qemu_args,
-                *(["-m", str(DEBUG_MEMORY_MB)] if debug else [])]
+                *(["-m", str(CHECKS_MEMORY_MB)] if checks(self.kver) else []),
+                *(_KCSAN_MACHINE if kcsan else [])]
 
     def _connect(self):
         sockets = [self._dir / "qmp", self._dir / "agent"]

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from . import KVERS, is_debug
+from . import KVERS, checks
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
@@ -21,7 +21,7 @@ def _die_with_parent():
 
 def limit(seconds):
     """A time limit on what a guest does, or causes, with this run's kernels."""
-    return seconds * (_DEBUG_FACTOR if any(map(is_debug, KVERS)) else 1)
+    return seconds * (_DEBUG_FACTOR if any(map(checks, KVERS)) else 1)
 
 
 def spawn(argv, **kwargs):
