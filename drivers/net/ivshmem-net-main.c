@@ -312,7 +312,7 @@ static void ivshmem_net_steps(struct ivshmem_net *in)
 {
 	int i;
 
-	if (in->removing || !netif_device_present(in->dev))
+	if (READ_ONCE(in->removing) || !netif_device_present(in->dev))
 		return;
 	if (READ_ONCE(in->broken)) {
 		ivshmem_net_reset(in);
@@ -335,7 +335,7 @@ static void ivshmem_net_steps(struct ivshmem_net *in)
  */
 static void ivshmem_net_set_threaded(struct ivshmem_net *in, bool threaded)
 {
-	if (in->removing || threaded == in->threaded ||
+	if (READ_ONCE(in->removing) || threaded == in->threaded ||
 	    (threaded && in->dev->threaded))
 		return;
 	if (!dev_set_threaded(in->dev, threaded))
@@ -464,10 +464,13 @@ static void ivshmem_net_serve(struct ivshmem_net_vector *v)
 static irqreturn_t ivshmem_net_interrupt(int irq, void *data)
 {
 	struct ivshmem_net_vector *v = data;
+	unsigned int idle;
 
 	ivshmem_net_serve(v);
-	WRITE_ONCE(v->idle, v->idle + 1);
-	if (v->idle > IVSHMEM_NET_STORM && v->in->ivd->pdev->msix_enabled) {
+	/* Others clear it, and one more or less does not make a storm */
+	idle = READ_ONCE(v->idle) + 1;
+	WRITE_ONCE(v->idle, idle);
+	if (idle > IVSHMEM_NET_STORM && v->in->ivd->pdev->msix_enabled) {
 		atomic64_inc(&v->in->storms);
 		disable_irq_nosync(irq);
 		schedule_delayed_work(&v->calm, msecs_to_jiffies(IVSHMEM_NET_CALM_MS));
@@ -554,7 +557,7 @@ static int ivshmem_net_change_mtu(struct net_device *dev, int mtu)
 		netdev_err(dev, "MTU %d does not fit into a page, as XDP wants it\n", mtu);
 		return -EINVAL;
 	}
-	dev->mtu = mtu;
+	WRITE_ONCE(dev->mtu, mtu);
 	if (in->started)
 		ivshmem_net_set_frames(in, mtu);
 	return 0;
@@ -781,7 +784,7 @@ static int ivshmem_net_probe(struct pci_dev *pdev, const struct pci_device_id *i
 	return 0;
 
 err_unregister:
-	in->removing = true;
+	WRITE_ONCE(in->removing, true);
 	unregister_netdev(dev);
 	cancel_delayed_work_sync(&in->link);
 err_free_dev:

@@ -33,7 +33,7 @@ static bool ivshmem_net_tx_clean(struct ivshmem_net_queue *q)
 		return true;
 	ivshmem_net_awake(q);
 	netdev_tx_completed_queue(txq, n, bytes);
-	if (netif_tx_queue_stopped(txq) && ivn_ring_tx_room(&q->tx, q->in->tx_max))
+	if (netif_tx_queue_stopped(txq) && ivn_ring_tx_room(&q->tx, READ_ONCE(q->in->tx_max)))
 		netif_tx_wake_queue(txq);
 	return true;
 }
@@ -139,7 +139,7 @@ static bool ivshmem_net_tx_too_long(const struct ivshmem_net *in,
 {
 	u32 max = in->agreed.max_frame ?: IVSHMEM_NET_MAX_FRAME;
 
-	if (skb->len + in->header > in->tx_max)
+	if (skb->len + in->header > READ_ONCE(in->tx_max))
 		return true;
 	if (skb_is_gso(skb))	/* the link may have changed since the check */
 		return !ivshmem_net_gso_ok(in, skb);
@@ -158,13 +158,14 @@ netdev_tx_t ivshmem_net_start_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct ivshmem_net *in = netdev_priv(dev);
 	struct ivshmem_net_queue *q = &in->queue[skb_get_queue_mapping(skb)];
 	struct netdev_queue *txq = ivshmem_net_txq(q);
-	u32 bytes = skb->len + in->header;
 	void *place;
+	u32 bytes;
 
 	if (unlikely(!q->running || skb->len < ETH_HLEN)) {
 		ivshmem_net_tx_drop(q, skb, IVSHMEM_NET_TX_DROPPED);
 		return NETDEV_TX_OK;
 	}
+	bytes = skb->len + in->header;
 	if (unlikely(ivshmem_net_tx_too_long(in, skb))) {
 		ivshmem_net_tx_drop(q, skb, IVSHMEM_NET_TX_TOO_LONG);
 		goto kick;
@@ -183,7 +184,7 @@ netdev_tx_t ivshmem_net_start_xmit(struct sk_buff *skb, struct net_device *dev)
 	ivshmem_net_tx_commit(q, bytes, skb->len);
 	dev_consume_skb_any(skb);
 
-	if (!ivn_ring_tx_room(&q->tx, in->tx_max)) {
+	if (!ivn_ring_tx_room(&q->tx, READ_ONCE(in->tx_max))) {
 		ivshmem_net_tx_kick(q);
 		ivshmem_net_tx_stop(q);
 		return NETDEV_TX_OK;
@@ -203,7 +204,8 @@ netdev_features_t ivshmem_net_features_check(struct sk_buff *skb,
 	struct ivshmem_net *in = netdev_priv(dev);
 
 	if (skb_is_gso(skb) &&
-	    (!ivshmem_net_gso_ok(in, skb) || skb->len > READ_ONCE(in->gso_max) ||
+	    /* No lock: the link may just change. ivshmem_net_start_xmit() looks again */
+	    (!data_race(ivshmem_net_gso_ok(in, skb)) || skb->len > READ_ONCE(in->gso_max) ||
 	     skb->len > skb_shinfo(skb)->gso_size * IVSHMEM_NET_MAX_SEGMENTS))
 		features &= ~NETIF_F_GSO_MASK;
 	return vlan_features_check(skb, features);
@@ -240,12 +242,13 @@ void ivshmem_net_tx_netpoll(struct ivshmem_net_queue *q)
 static int ivshmem_net_xdp_send(struct ivshmem_net_queue *q, const void *data,
 				u32 len)
 {
-	u32 bytes = len + q->in->header;
+	u32 bytes;
 	u8 *place;
 
 	if (!q->running)
 		return -ENETDOWN;
-	place = bytes > q->in->tx_max ? NULL : ivshmem_net_tx_reserve(q, bytes);
+	bytes = len + q->in->header;
+	place = bytes > READ_ONCE(q->in->tx_max) ? NULL : ivshmem_net_tx_reserve(q, bytes);
 	if (!place) {
 		ivshmem_net_tx_count(q, IVSHMEM_NET_TX_XDP_FULL);
 		return -ENOSPC;
