@@ -178,7 +178,7 @@ u32 vi_generation(struct virtio_device *vdev)
 
 u8 vi_get_status(struct virtio_device *vdev)
 {
-	return to_vi_vdev(vdev)->status;
+	return READ_ONCE(to_vi_vdev(vdev)->status);
 }
 
 void vi_set_status(struct virtio_device *vdev, u8 status)
@@ -186,7 +186,7 @@ void vi_set_status(struct virtio_device *vdev, u8 status)
 	struct vi_vdev *vv = to_vi_vdev(vdev);
 
 	mutex_lock(&vv->transaction);
-	vv->status = status;
+	WRITE_ONCE(vv->status, status);
 	vi_write32(vv, VI_OFFSET(device_status), status);
 	mutex_unlock(&vv->transaction);
 }

@@ -35,7 +35,7 @@ void vi_refuse(struct vi_device *vi, int changes, const char *what)
 {
 	if (__ratelimit(&vi->complaints))
 		dev_err(vi_dev(vi), "%s; waiting for another back end\n", what);
-	vi->refused_at = changes;
+	WRITE_ONCE(vi->refused_at, changes);
 	WRITE_ONCE(vi->refused, true);
 }
 
@@ -81,7 +81,7 @@ void vi_death_work(struct work_struct *work)
 
 	mutex_lock(&vi->lock);
 	vv = vi->vv;
-	if (vv && !vv->dead)	/* a removal that took too long */
+	if (vv && !READ_ONCE(vv->dead))	/* a removal that took too long */
 		vi_fail(vv, 0, "back end holds up the removal");
 	if (vv && vv->vdev.id.device == VIRTIO_ID_BLOCK) {
 		/* who was in a queue when it broke held a spinlock */

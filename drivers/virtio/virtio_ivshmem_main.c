@@ -248,7 +248,7 @@ static enum vi_action vi_decide(bool present, bool dead, bool peer_ready,
 
 static bool vi_is_refused(const struct vi_device *vi, int changes)
 {
-	return READ_ONCE(vi->refused) && vi->refused_at == changes;
+	return READ_ONCE(vi->refused) && READ_ONCE(vi->refused_at) == changes;
 }
 
 static void vi_life_work(struct work_struct *work)

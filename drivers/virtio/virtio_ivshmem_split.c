@@ -64,17 +64,18 @@ bool vi_split_push(struct vi_split *split)
 	unsigned long flags;
 	__virtio16 head;
 	bool notify;
-	u16 old, new;
+	u16 i, old, new;
 
 	spin_lock_irqsave(&split->lock, flags);
 	old = split->avail;
 	new = vi_split_get16(&split->own.avail->idx);
 	smp_rmb(); /* the ring up to the index; virtio_ring wrote it before */
-	for (; split->avail != new; split->avail++) {
-		head = split->own.avail->ring[split->avail & mask];
+	for (i = old; i != new; i++) {
+		head = split->own.avail->ring[i & mask];
 		vi_split_push_chain(split, vi_split_get16(&head));
-		WRITE_ONCE(split->shared.avail->ring[split->avail & mask], head);
+		WRITE_ONCE(split->shared.avail->ring[i & mask], head);
 	}
+	WRITE_ONCE(split->avail, new);
 	virt_wmb(); /* descriptors and ring before the index, for the back end */
 	vi_split_put16(&split->shared.avail->idx, new);
 	virt_mb(); /* the index before the back end's wish; it does the reverse */
@@ -87,15 +88,16 @@ bool vi_split_push(struct vi_split *split)
 static bool vi_split_pull_to(struct vi_split *split, u16 end)
 {
 	const u16 mask = split->own.num - 1;
+	u16 i;
 
 	if ((u16)(end - split->used) > (u16)(split->avail - split->used))
 		return false;
 	virt_rmb(); /* the ring after the index that says it is written */
-	for (; split->used != end; split->used++)
-		split->own.used->ring[split->used & mask] =
-			split->shared.used->ring[split->used & mask];
+	for (i = split->used; i != end; i++)
+		split->own.used->ring[i & mask] = split->shared.used->ring[i & mask];
 	smp_wmb(); /* the ring before the index; virtio_ring reads it after */
 	vi_split_put16(&split->own.used->idx, end);
+	WRITE_ONCE(split->used, end);
 	return true;
 }
 
