@@ -11,6 +11,7 @@ set -eu
 
 fuzz_dir=$(cd "$(dirname "$0")" && pwd)
 fuzz_out=$(cd "$fuzz_dir/../../.." && pwd)/build/fuzz
+fuzz_interrupted=72	# exit status of libFuzzer
 fuzz_all="layout net-ring virtio server lib qemu-client"
 
 fuzz_stat()
@@ -28,16 +29,18 @@ fuzz_run()
 		-max_total_time="$seconds" -max_len=1024 -len_control=0 \
 		-timeout=10 -print_final_stats=1 -artifact_prefix="$fuzz_out/$name-" \
 		"$fuzz_out/corpus/$name" "$fuzz_dir/corpus/$name" \
-		>"$fuzz_out/$name.log" 2>&1 || return 1
+		>"$fuzz_out/$name.log" 2>&1
 }
 
 fuzz_report()
 {
-	finds=0
-	fuzz_run "$1" "$2" || finds=1
+	status=0
+	fuzz_run "$1" "$2" || status=$?
+	finds=$((status != 0 && status != fuzz_interrupted))
 	printf 'fuzz: %-12s %3u s %10s executions, %u finds\n' "$1" "$2" \
 		"$(fuzz_stat "$1" number_of_executed_units)" "$finds"
-	[ $finds -eq 0 ] && return
+	[ "$status" -ne "$fuzz_interrupted" ] || exit 130
+	[ "$finds" -ne 0 ] || return 0
 	grep -E 'WRONG|ERROR|runtime error|Test unit written' "$fuzz_out/$1.log" ||
 		tail -n 20 "$fuzz_out/$1.log"
 	return 1
