@@ -203,10 +203,11 @@ netdev_features_t ivshmem_net_features_check(struct sk_buff *skb,
 {
 	struct ivshmem_net *in = netdev_priv(dev);
 
+	if (!skb_is_gso(skb))
+		return vlan_features_check(skb, features);
 	/* No lock: the link may just change. ivshmem_net_start_xmit() looks again */
-	if (skb_is_gso(skb) &&
-	    (!data_race(ivshmem_net_gso_ok(in, skb)) || skb->len > READ_ONCE(in->gso_max) ||
-	     skb->len > skb_shinfo(skb)->gso_size * IVSHMEM_NET_MAX_SEGMENTS))
+	if (!data_race(ivshmem_net_gso_ok(in, skb)) || skb->len > READ_ONCE(in->gso_max) ||
+	    skb->len > skb_shinfo(skb)->gso_size * IVSHMEM_NET_MAX_SEGMENTS)
 		features &= ~NETIF_F_GSO_MASK;
 	return vlan_features_check(skb, features);
 }
