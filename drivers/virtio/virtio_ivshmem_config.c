@@ -14,6 +14,8 @@
 
 /* Changes of the config space seen in a row before we call it a lie */
 #define VI_MAX_GENERATIONS	1000
+/* Blocks of 4 KiB, so many times doubled, are the most that 32 bits hold */
+#define VI_BLK_MAX_BLOCK_EXP	19
 
 /*
  * Of the transport and not of ours, or not with private copies of the rings.
@@ -110,18 +112,24 @@ static void vi_clamp32(void *value, u32 min, u32 max)
 }
 
 /*
- * A request must fit into an empty pool: a block device is told so. And the
- * block layer warns of segments smaller than a page.
+ * A request must fit into an empty pool: a block device is told so. The block
+ * layer warns of segments smaller than a page, and virtio_blk shifts by the
+ * exponent as it is.
  */
 static void vi_clamp_config(struct vi_vdev *vv, unsigned int offset, void *buf,
 			    unsigned int len)
 {
-	if (vv->vdev.id.device != VIRTIO_ID_BLOCK || len != sizeof(__le32))
+	if (vv->vdev.id.device != VIRTIO_ID_BLOCK)
 		return;
-	if (offset == offsetof(struct virtio_blk_config, seg_max))
+	if (offset == offsetof(struct virtio_blk_config, seg_max) &&
+	    len == sizeof(__le32))
 		vi_clamp32(buf, 1, vv->max_segments);
-	if (offset == offsetof(struct virtio_blk_config, size_max))
+	if (offset == offsetof(struct virtio_blk_config, size_max) &&
+	    len == sizeof(__le32))
 		vi_clamp32(buf, PAGE_SIZE, U32_MAX);
+	if (offset == offsetof(struct virtio_blk_config, physical_block_exp) &&
+	    len == sizeof(u8))
+		*(u8 *)buf = min_t(u8, *(u8 *)buf, VI_BLK_MAX_BLOCK_EXP);
 }
 
 void vi_get(struct virtio_device *vdev, unsigned int offset, void *buf,
