@@ -108,17 +108,15 @@ struct vi_vdev {
 /**
  * struct vi_queue - one virtqueue
  * @list: in @queues of struct vi_vdev
- * @rcu: readers in interrupts may still see it
  * @vq: the virtqueue
  * @split: the copies of its ring
- * @is_polled: the driver spins on it after a notification
+ * @is_polled: the driver may spin on it after a notification
  * @device_vector: of the back end, rung for it
  * @vector: of ours, 0 if the queue shares vector 0
  * @name: of the interrupt, empty if the queue has none of its own
  */
 struct vi_queue {
 	struct list_head list;
-	struct rcu_head rcu;
 	struct virtqueue *vq;
 	struct vi_split split;
 	bool is_polled;
@@ -139,6 +137,13 @@ static inline bool vi_peer_ready(const struct vi_device *vi)
 	return ivshmem_peer_state(vi->ivd, vi->peer) == VIRTIO_IVSHMEM_STATE_READY;
 }
 
+/* Of any port, and of the control messages: the odd queues */
+static inline bool vi_is_console_output(const struct virtio_device *vdev,
+					unsigned int index)
+{
+	return vdev->id.device == VIRTIO_ID_CONSOLE && index % 2;
+}
+
 /* Else queues share vector 0 with everything */
 static inline bool vi_has_queue_vectors(const struct vi_device *vi)
 {
@@ -155,7 +160,7 @@ void vi_declare_dead(struct vi_vdev *vv);
 void vi_refuse(struct vi_device *vi, int changes, const char *what);
 int vi_fail(struct vi_vdev *vv, int err, const char *what);
 void vi_death_work(struct work_struct *work);
-void vi_forget_output(struct vi_vdev *vv);
+void vi_end_queue(struct vi_queue *queue);
 
 /* config; the field writes need @vv->transaction */
 int vi_write16(struct vi_vdev *vv, unsigned int offset, u16 value);

@@ -10,18 +10,33 @@
 #include "virtio_ivshmem.h"
 
 /*
- * Any context. From here on no queue takes or returns a buffer; the drivers
- * that spin on a queue see it broken.
+ * Any context; @vv is dead. hvc and the control messages of a console free what
+ * they sent as soon as the queue is broken and leave it in there, while what
+ * other ports sent is freed when it is found in there. So the output of a
+ * console is used up, by nobody, and is found and freed once in any case.
+ */
+void vi_end_queue(struct vi_queue *queue)
+{
+	if (vi_is_console_output(queue->vq->vdev, queue->vq->index))
+		vi_split_swallow(&queue->split);
+	else
+		__virtqueue_break(queue->vq);
+}
+
+/*
+ * Any context. From here on no queue takes a buffer; the drivers that spin on
+ * one see it broken, or what they sent used.
  */
 void vi_declare_dead(struct vi_vdev *vv)
 {
 	struct vi_queue *queue;
 
 	WRITE_ONCE(vv->dead, true);
+	smp_mb(); /* dead before the rings are looked at; vi_notify() reverse */
 	vi_pool_fail(vv->pool);
 	rcu_read_lock();
 	list_for_each_entry_rcu(queue, &vv->queues, list)
-		__virtqueue_break(queue->vq);
+		vi_end_queue(queue);
 	rcu_read_unlock();
 	mod_delayed_work(vi_workqueue, &vv->vi->death, 0);
 	queue_work(vi_workqueue, &vv->vi->life);
@@ -90,24 +105,4 @@ void vi_death_work(struct work_struct *work)
 			vi_fail_requests(queue);
 	}
 	mutex_unlock(&vi->lock);
-}
-
-/*
- * hvc frees what it wrote as soon as it sees its queue broken, and leaves it
- * in the queue, as control messages are; virtio_console would then free it as
- * one of its own buffers. Of the latter, those that a port of another kind
- * wrote are lost here.
- */
-void vi_forget_output(struct vi_vdev *vv)
-{
-	struct vi_queue *queue;
-
-	/* who spins on a queue until it is broken holds a spinlock */
-	synchronize_rcu();
-	mutex_lock(&vv->vi->lock);
-	list_for_each_entry(queue, &vv->queues, list)
-		if (queue->vq->index & 1 && virtqueue_is_broken(queue->vq))
-			while (virtqueue_detach_unused_buf(queue->vq))
-				;
-	mutex_unlock(&vv->vi->lock);
 }

@@ -23,9 +23,10 @@ enum vi_vectors { VI_VECTOR_EACH, VI_VECTOR_SHARED, VI_VECTOR_CONFIG };
 /* Before virtio_ring looks for used buffers */
 static void vi_queue_pull(struct vi_queue *queue)
 {
-	if (vi_split_pull(&queue->split))
-		vi_fail(to_vi_vdev(queue->vq->vdev), 0,
-			"back end used buffers that it was not given");
+	struct vi_vdev *vv = to_vi_vdev(queue->vq->vdev);
+
+	if (!READ_ONCE(vv->dead) && vi_split_pull(&queue->split))
+		vi_fail(vv, 0, "back end used buffers that it was not given");
 }
 
 /*
@@ -53,18 +54,24 @@ static bool vi_wait_used(struct vi_vdev *vv, struct vi_queue *queue)
 
 /*
  * False breaks the queue: a driver that spins on it with interrupts off must
- * not wait for a dead back end.
+ * not wait for a dead back end. Output of a console is used up instead.
  */
 static bool vi_notify(struct virtqueue *vq)
 {
 	struct vi_vdev *vv = to_vi_vdev(vq->vdev);
 	struct vi_queue *queue = vq->priv;
 
-	if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
-		return false;
-	if (vi_split_push(&queue->split))
-		ivshmem_doorbell(vv->vi->ivd, vv->vi->peer, queue->device_vector);
-	return !queue->is_polled || vi_wait_used(vv, queue);
+	if (!READ_ONCE(vv->dead) && vi_peer_ready(vv->vi)) {
+		if (vi_split_push(&queue->split))
+			ivshmem_doorbell(vv->vi->ivd, vv->vi->peer,
+					 queue->device_vector);
+		if (!queue->is_polled || vi_wait_used(vv, queue))
+			return true;
+	}
+	if (!READ_ONCE(vv->dead))
+		vi_declare_dead(vv);
+	vi_end_queue(queue);
+	return !virtqueue_is_broken(vq);
 }
 
 static irqreturn_t vi_queue_interrupt(int irq, void *data)
@@ -205,18 +212,8 @@ static void vi_del_queue(struct vi_vdev *vv, struct vi_queue *queue)
 	mutex_unlock(&vv->vi->lock);
 	synchronize_rcu();
 	vring_del_virtqueue(queue->vq);
+	vi_split_exit(&queue->split);
 	kfree(queue);
-}
-
-/*
- * Drivers spin on queues without a callback, and the console on all of its
- * output queues, which are the odd ones.
- */
-static bool vi_queue_is_polled(const struct vi_vdev *vv, unsigned int index,
-			       const struct virtqueue_info *info)
-{
-	return !info->callback ||
-	       (vv->vdev.id.device == VIRTIO_ID_CONSOLE && index % 2);
 }
 
 static struct virtqueue *vi_create_ring(struct vi_vdev *vv,
@@ -226,17 +223,23 @@ static struct virtqueue *vi_create_ring(struct vi_vdev *vv,
 {
 	struct virtqueue *vq;
 
-	queue->is_polled = vi_queue_is_polled(vv, index, info);
+	/* what drivers spin on after a notification */
+	queue->is_polled = !info->callback ||
+			   vi_is_console_output(&vv->vdev, index);
 	vv->creating = true;
 	vq = vring_create_virtqueue(index, num, SMP_CACHE_BYTES, &vv->vdev, true,
 				    true, info->ctx, vi_notify, info->callback,
 				    info->name);
 	vv->creating = false;
-	if (vq)
-		vi_split_init(&queue->split, vq,
-			      (u8 *)vv->header + virtqueue_get_desc_addr(vq),
-			      SMP_CACHE_BYTES,
-			      vv->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX));
+	if (!vq)
+		return NULL;
+	if (vi_split_init(&queue->split, vq,
+			  (u8 *)vv->header + virtqueue_get_desc_addr(vq),
+			  SMP_CACHE_BYTES,
+			  vv->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX))) {
+		vring_del_virtqueue(vq);
+		return NULL;
+	}
 	return vq;
 }
 
@@ -272,7 +275,7 @@ static int vi_add_queue(struct vi_vdev *vv, unsigned int index,
 	mutex_unlock(&vv->vi->lock);
 	smp_mb(); /* in the list before dead is read; vi_declare_dead() reverse */
 	if (READ_ONCE(vv->dead))
-		__virtqueue_break(queue->vq);
+		vi_end_queue(queue);
 
 	err = vi_enable_queue(vv, queue);
 	if (err)

@@ -558,14 +558,15 @@ static void virtio_ivshmem_test_answer_lies(struct kunit *test)
 struct vt_used_case {
 	const char *name;
 	u16 ahead;
-	u32 head;
-	u32 len;
+	u32 head;	/* from the one that was given */
 };
 
 static const struct vt_used_case vt_used_cases[] = {
-	{ "more than it was given", 2, 0, 1 },
-	{ "half of all indices", 0x8000, 0, 1 },
-	{ "less than before", 0xffff, 0, 1 },
+	{ "more than it was given", 2, 0 },
+	{ "half of all indices", 0x8000, 0 },
+	{ "less than before", 0xffff, 0 },
+	{ "a buffer that it was not given", 1, 1 },
+	{ "no buffer at all", 1, 0x10000 },
 };
 
 TABLE_PARAM(vt_used_cases);
@@ -574,17 +575,22 @@ static void virtio_ivshmem_test_used_lies(struct kunit *test)
 {
 	const struct vt_used_case *c = test->param_value;
 	struct virtio_test *t = test->priv;
-	struct vring_used *used;
 	struct vt_request *r;
+	struct vring *ring;
 	__le16 *idx;
+	u16 old;
 
 	vt_plug(test);
 	vt_serve(test);
 	r = vt_submit_kept(test);
 
-	used = t->b.queue[0].ring.used;
-	idx = (__force __le16 *)&used->idx;
-	WRITE_ONCE(*idx, cpu_to_le16(le16_to_cpu(*idx) + c->ahead));
+	ring = &t->b.queue[0].ring;
+	idx = (__force __le16 *)&ring->used->idx;
+	old = le16_to_cpu(*idx);
+	ring->used->ring[old % ring->num].id = (__force __virtio32)
+		cpu_to_le32(le16_to_cpu((__force __le16)ring->avail->ring[old % ring->num]) +
+			    c->head);
+	WRITE_ONCE(*idx, cpu_to_le16(old + c->ahead));
 	fake_interrupt(t->fake, t->b.queue[0].vector);
 	FAKE_WAIT_FOR(test, vt_is_gone(t));
 	vt_expect_failed(test, r);
