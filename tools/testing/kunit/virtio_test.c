@@ -335,6 +335,46 @@ static void virtio_ivshmem_test_pool_statistics(struct kunit *test)
 	FAKE_WAIT_FOR(test, vt_is_gone(t) && !vt_show(test, "size"));
 }
 
+/* What virtio_blk is told of what the config space says by now */
+struct vt_bound_case {
+	const char *name;
+	unsigned int offset;
+	unsigned int len;
+	u32 value;
+	u32 expected;
+};
+
+#define VT_CONFIG(field)	offsetof(struct virtio_blk_config, field)
+
+static const struct vt_bound_case vt_bound_cases[] = {
+	{ "no segments", VT_CONFIG(seg_max), 4, 0, 1 },
+	{ "one segment more", VT_CONFIG(seg_max), 4, 9, 8 },
+	{ "segments without end", VT_CONFIG(seg_max), 4, U32_MAX, 8 },
+	{ "segments less than a page", VT_CONFIG(size_max), 4, 1, PAGE_SIZE },
+	{ "large segments", VT_CONFIG(size_max), 4, U32_MAX, U32_MAX },
+	{ "blocks of 4 KiB in blocks of 2 GiB", VT_CONFIG(physical_block_exp), 1, 19, 19 },
+	{ "larger blocks", VT_CONFIG(physical_block_exp), 1, 20, 19 },
+	{ "blocks without end", VT_CONFIG(physical_block_exp), 1, U8_MAX, 19 },
+	{ "what has no bounds", VT_CONFIG(opt_io_size), 4, U32_MAX, U32_MAX },
+};
+
+TABLE_PARAM(vt_bound_cases);
+
+static void virtio_ivshmem_test_config_bounds(struct kunit *test)
+{
+	const struct vt_bound_case *c = test->param_value;
+	struct virtio_test *t = test->priv;
+	__le32 raw = cpu_to_le32(c->value), told = 0;
+	struct virtio_device *vdev;
+
+	vt_plug(test);
+	vt_serve(test);
+	memcpy((u8 *)t->b.header + VIRTIO_IVSHMEM_CONFIG_OFFSET + c->offset, &raw, c->len);
+	vdev = backend_vdev(&t->b);
+	vdev->config->get(vdev, c->offset, &told, c->len);
+	KUNIT_EXPECT_EQ(test, le32_to_cpu(told), c->expected);
+}
+
 struct vt_unfit_case {
 	const char *name;
 	u32 max_peers;
@@ -688,6 +728,7 @@ static struct kunit_case virtio_ivshmem_cases[] = {
 	KUNIT_CASE(virtio_ivshmem_test_remove_lets_driver_go),
 	KUNIT_CASE(virtio_ivshmem_test_shutdown_quiesces),
 	KUNIT_CASE(virtio_ivshmem_test_pool_statistics),
+	KUNIT_CASE_PARAM(virtio_ivshmem_test_config_bounds, vt_bound_cases_gen_params),
 	KUNIT_CASE_PARAM(virtio_ivshmem_test_blk_reads_and_writes, vt_vectors_cases_gen_params),
 	KUNIT_CASE(virtio_ivshmem_test_leave_with_requests),
 	KUNIT_CASE_PARAM(virtio_ivshmem_test_leave_in_step, vt_step_cases_gen_params),
