@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Fixtures that every test file uses, and the closing line."""
 
+import signal
+
 import pytest
 
 from harness import BIN, KVERS, checks
@@ -16,6 +18,9 @@ collect_ignore = [f"test_{name}.py" for name in ("debug", "kcsan")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
+    # Shells start what is in their background with it ignored, and so would all
+    # that tests interrupt be
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.option.timeout = limit(config.option.timeout or
                                   float(config.getini("timeout")))
 
