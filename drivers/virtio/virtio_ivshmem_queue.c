@@ -68,9 +68,10 @@ static bool vi_notify(struct virtqueue *vq)
 		if (!queue->is_polled || vi_wait_used(vv, queue))
 			return true;
 	}
-	if (!READ_ONCE(vv->dead))
-		vi_declare_dead(vv);
-	vi_end_queue(queue);
+	if (READ_ONCE(vv->dead))
+		vi_end_queue(queue);
+	else
+		vi_declare_dead(vv);	/* ends all queues */
 	return !virtqueue_is_broken(vq);
 }
 

@@ -149,7 +149,7 @@ static bool vi_split_pull_to(struct vi_split *split, u16 end)
  *
  * Any context. Ends when nothing is left that the back end could use.
  *
- * Return: 0, -EPROTO if the back end used more than it was given.
+ * Return: 0, -EPROTO if the back end used what it was not given.
  */
 int vi_split_pull(struct vi_split *split)
 {
