@@ -524,7 +524,7 @@ static int ivshmem_net_request_vectors(struct ivshmem_net *in)
 	unsigned int i;
 	int err;
 
-	for (i = 0; i < in->ivd->vectors; i++) {
+	for (i = 0; i < in->num_vectors; i++) {
 		err = ivshmem_net_request_vector(in, i);
 		if (err) {
 			ivshmem_net_free_vectors(in, i);
@@ -691,7 +691,7 @@ static void ivshmem_net_init_queue(struct ivshmem_net *in, unsigned int i)
 
 	q->in = in;
 	q->index = i;
-	q->vector = &in->vectors[i + 1 < in->ivd->vectors ? i + 1 : 0];
+	q->vector = &in->vectors[i + 1 < in->num_vectors ? i + 1 : 0];
 	u64_stats_init(&q->tx_sync);
 	u64_stats_init(&q->rx_sync);
 	netif_napi_add(in->dev, &q->napi, ivshmem_net_poll);
@@ -704,6 +704,8 @@ static void ivshmem_net_init(struct ivshmem_net *in, struct ivshmem_device *ivd)
 
 	in->ivd = ivd;
 	in->peer = !ivd->id;
+	/* A peer can ring all that the device has, also where no queue is */
+	in->num_vectors = min(ivd->vectors, in->dev->num_tx_queues + 1);
 	in->section_bytes = l->output_size;
 	in->mine = ivd->shmem + ivshmem_layout_output(l, ivd->id);
 	in->theirs = ivd->shmem + ivshmem_layout_output(l, in->peer);
@@ -800,7 +802,7 @@ static void ivshmem_net_remove(struct pci_dev *pdev)
 	cancel_delayed_work_sync(&in->tick);
 	unregister_netdev(in->dev);
 	ivshmem_quiesce(in->ivd);
-	ivshmem_net_free_vectors(in, in->ivd->vectors);
+	ivshmem_net_free_vectors(in, in->num_vectors);
 	cancel_delayed_work_sync(&in->link);
 	free_netdev(in->dev);
 }

@@ -146,6 +146,7 @@ struct ivshmem_net_queue {
  * @complaints: limits messages about the peer
  * @link: steps through the states
  * @tick: looks every second, because doorbells can get lost
+ * @num_vectors: that have a use: one for each queue, and the first
  * @vectors: IVSHMEM_NET_MAX_QUEUES + 1 at most
  * @queue: of which the first @agreed.queues run
  */
@@ -180,6 +181,7 @@ struct ivshmem_net {
 	struct ratelimit_state complaints;
 	struct delayed_work link;
 	struct delayed_work tick;
+	unsigned int num_vectors;
 	struct ivshmem_net_vector vectors[IVSHMEM_NET_MAX_QUEUES + 1];
 	struct ivshmem_net_queue queue[IVSHMEM_NET_MAX_QUEUES];
 };

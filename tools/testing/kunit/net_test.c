@@ -185,6 +185,23 @@ static void ivshmem_net_test_intx_and_base_address(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ivn_ring_rx_next(&t->rx, &f), 1);
 }
 
+/* The section has no room for so many queues; the peer rings for all of them */
+static void ivshmem_net_test_vectors_beyond_queues(struct kunit *test)
+{
+	struct fake_spec spec = nt_spec;
+	struct net_test *t = test->priv;
+	unsigned int vector;
+
+	spec.vectors = 5;
+	spec.output_size = SZ_16K;
+	nt_plug(test, &spec);
+	KUNIT_ASSERT_LT(test, t->dev->num_tx_queues + 1, spec.vectors);
+	KUNIT_EXPECT_EQ(test, nt_open(t), 0);
+	for (vector = 0; vector < spec.vectors; vector++)
+		fake_interrupt(t->fake, vector);
+	FAKE_WAIT_FOR(test, t->fake->state == IVSHMEM_NET_STATE_INIT);
+}
+
 /* A frame that is lawful in the ring, and still none */
 static void ivshmem_net_test_receive_bad_header(struct kunit *test)
 {
@@ -254,6 +271,7 @@ static struct kunit_case ivshmem_net_cases[] = {
 	KUNIT_CASE(ivshmem_net_test_transmit_too_long),
 	KUNIT_CASE(ivshmem_net_test_receive),
 	KUNIT_CASE(ivshmem_net_test_intx_and_base_address),
+	KUNIT_CASE(ivshmem_net_test_vectors_beyond_queues),
 	KUNIT_CASE(ivshmem_net_test_receive_bad_header),
 	KUNIT_CASE_PARAM(ivshmem_net_test_violation_resets, nt_violation_cases_gen_params),
 	{}
