@@ -20,8 +20,12 @@
 #include "ivshmem2.h"
 #include "trace.h"
 
-/* A live server says all at once; the machine stands still meanwhile */
+/*
+ * A live server says all at once. A machine that runs stands still meanwhile, so
+ * that it gets less time then.
+ */
 #define IVSHMEM2_CLIENT_SETUP_MS        5000
+#define IVSHMEM2_CLIENT_PLUG_MS         800
 
 /* No version of the protocol has messages of more than a few dozen bytes */
 #define IVSHMEM2_CLIENT_MAX_LEN         4096
@@ -469,8 +473,8 @@ static gboolean ivshmem2_client_timeout(gpointer opaque)
     IVShmemClient *c = opaque;
 
     if (!c->setup_error && !ivshmem2_client_complete(c)) {
-        error_setg(&c->setup_error, "no complete answer within %d ms",
-                   IVSHMEM2_CLIENT_SETUP_MS);
+        error_setg(&c->setup_error, "no complete answer within %u ms",
+                   c->setup_ms);
     }
     return G_SOURCE_REMOVE;
 }
@@ -486,7 +490,7 @@ static void ivshmem2_client_listen(IVShmemClient *c, GMainContext *context)
 static void ivshmem2_client_set_up(IVShmemClient *c)
 {
     GMainContext *context = g_main_context_new();
-    GSource *timer = g_timeout_source_new(IVSHMEM2_CLIENT_SETUP_MS);
+    GSource *timer = g_timeout_source_new(c->setup_ms);
 
     g_source_set_callback(timer, ivshmem2_client_timeout, c, NULL);
     g_source_attach(timer, context);
@@ -520,12 +524,13 @@ static bool ivshmem2_client_check_chardev(IVShmemClient *c, Error **errp)
 }
 
 bool ivshmem2_client_connect(IVShmemClient *c, const IVShmemClientOps *ops,
-                             Error **errp)
+                             bool hotplugged, Error **errp)
 {
     if (!ivshmem2_client_check_chardev(c, errp)) {
         return false;
     }
     c->ops = ops;
+    c->setup_ms = hotplugged ? IVSHMEM2_CLIENT_PLUG_MS : IVSHMEM2_CLIENT_SETUP_MS;
     c->fd = -1;
     c->phase = IVSHMEM2_CLIENT_SETUP;
     ivshmem2_client_set_up(c);

@@ -453,7 +453,8 @@ static void ivshmem2_realize(PCIDevice *pdev, Error **errp)
 
     memory_region_init_io(&s->registers, OBJECT(s), &ivshmem2_registers_ops, s,
                           "ivshmem-registers", IVSHMEM2_REGISTERS_SIZE);
-    if (!ivshmem2_client_connect(&s->client, &ivshmem2_client_ops, errp)) {
+    if (!ivshmem2_client_connect(&s->client, &ivshmem2_client_ops,
+                                 DEVICE(pdev)->hotplugged, errp)) {
         return;
     }
     ivshmem2_client_set_state(&s->client, IVSHMEM_STATE_RESET);

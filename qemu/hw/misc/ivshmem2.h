@@ -67,6 +67,7 @@ typedef enum IVShmemClientPhase {
  * @chr: the socket; set by the property "chardev" of the device
  * @ops: set by ivshmem2_client_connect()
  * @phase: life of the connection
+ * @setup_ms: time for the set-up
  * @setup_error: why the set-up failed, or NULL
  * @id: of this peer
  * @max_peers: length of @peers
@@ -84,6 +85,7 @@ struct IVShmemClient {
     CharFrontend chr;
     const IVShmemClientOps *ops;
     IVShmemClientPhase phase;
+    unsigned int setup_ms;
     Error *setup_error;
 
     uint32_t id;
@@ -109,12 +111,13 @@ struct IVShmemClient {
 /**
  * ivshmem2_client_connect: talk to the server until this peer is complete
  *
- * Takes a few seconds at most. On failure nothing is left open.
+ * Takes a few seconds at most, less than one if @hotplugged: the machine runs,
+ * and stands still meanwhile. On failure nothing is left open.
  *
  * Returns: true on success
  */
 bool ivshmem2_client_connect(IVShmemClient *c, const IVShmemClientOps *ops,
-                             Error **errp);
+                             bool hotplugged, Error **errp);
 
 /* Let go of the server and of every peer; @shmem stays */
 void ivshmem2_client_close(IVShmemClient *c);

@@ -301,7 +301,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     qemu_client_input = (struct fuzz_input) { data, size };
     qemu_client_message.len = 0;
     qemu_client_sent = 0;
-    if (ivshmem2_client_connect(&c, &ops, &err)) {
+    if (ivshmem2_client_connect(&c, &ops, false, &err)) {
         qemu_client_use(&c);
         ivshmem2_client_close(&c);
     } else {

@@ -835,7 +835,18 @@ def test_silent_server_stops_the_start_after_a_while(world, machine):
     m = machine("-chardev", w.chardev, "-device", "ivshmem,chardev=c1")
     w.server.accept()
     w.say_init()
-    assert "no complete answer" in start_and_fail(m)
+    assert "no complete answer within 5000 ms" in start_and_fail(m)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_silent_server_holds_up_a_running_machine_less_than_a_second(world, machine, half):
+    w = world()
+    m = machine("-chardev", w.chardev).ready()
+    w.server.accept()
+    if half:
+        w.say_init()
+    reply = m.qmp_reply("device_add", driver="ivshmem", chardev="c1")
+    assert "no complete answer within 800 ms" in reply["error"]["desc"]
 
 
 @pytest.mark.parametrize("args, complaint", [
