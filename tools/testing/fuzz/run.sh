@@ -27,7 +27,7 @@ fuzz_run()
 	mkdir -p "$fuzz_out/corpus/$name"
 	timeout -s KILL $((seconds + 60)) "$fuzz_out/bin/$name" \
 		-max_total_time="$seconds" -max_len=1024 -len_control=0 \
-		-timeout=10 -print_final_stats=1 -artifact_prefix="$fuzz_out/$name-" \
+		-timeout=30 -print_final_stats=1 -artifact_prefix="$fuzz_out/$name-" \
 		"$fuzz_out/corpus/$name" "$fuzz_dir/corpus/$name" \
 		>"$fuzz_out/$name.log" 2>&1
 }
