@@ -28,6 +28,8 @@
 
 /* The longest that a living back end may take to answer */
 #define VI_ANSWER_MS		5000
+/* The longest that a processor waits actively for output to be taken */
+#define VI_TAKE_MS		500
 
 #define VI_OFFSET(field)	offsetof(struct virtio_ivshmem_header, field)
 
@@ -137,13 +139,6 @@ static inline bool vi_peer_ready(const struct vi_device *vi)
 	return ivshmem_peer_state(vi->ivd, vi->peer) == VIRTIO_IVSHMEM_STATE_READY;
 }
 
-/* Of any port, and of the control messages: the odd queues */
-static inline bool vi_is_console_output(const struct virtio_device *vdev,
-					unsigned int index)
-{
-	return vdev->id.device == VIRTIO_ID_CONSOLE && index % 2;
-}
-
 /* Else queues share vector 0 with everything */
 static inline bool vi_has_queue_vectors(const struct vi_device *vi)
 {
@@ -180,6 +175,7 @@ const char *vi_bus_name(struct virtio_device *vdev);
 
 /* queue; vi_can_be_direct() needs @vv->transaction */
 bool vi_can_be_direct(struct vi_vdev *vv);
+bool vi_can_send(struct vi_vdev *vv, size_t size, bool drained);
 irqreturn_t vi_all_queues_interrupt(int irq, void *data);
 int vi_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 		struct virtqueue *vqs[], struct virtqueue_info info[],

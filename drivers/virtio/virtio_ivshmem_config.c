@@ -223,7 +223,7 @@ u64 vi_get_features(struct virtio_device *vdev)
 	if (!vi_read_features(vv, 0, &features))
 		vi_read_features(vv, 1, &features);
 	vv->features = features & ~VI_HIDDEN_FEATURES;
-	if (vi_can_be_direct(vv))
+	if (vi_can_be_direct(vv) || vv->vdev.id.device == VIRTIO_ID_CONSOLE)
 		vv->features &= ~BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC);
 	mutex_unlock(&vv->transaction);
 

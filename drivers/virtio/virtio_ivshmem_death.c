@@ -10,14 +10,14 @@
 #include "virtio_ivshmem.h"
 
 /*
- * Any context; @vv is dead. hvc and the control messages of a console free what
- * they sent as soon as the queue is broken and leave it in there, while what
- * other ports sent is freed when it is found in there. So the output of a
- * console is used up, by nobody, and is found and freed once in any case.
+ * Any context; the device is dead. hvc and the control messages of a console
+ * free what they sent as soon as the queue is broken and leave it in there,
+ * while what other ports sent is freed when it is found in there. So what is
+ * not posted is used up, by nobody, and is found and freed once in any case.
  */
 void vi_end_queue(struct vi_queue *queue)
 {
-	if (vi_is_console_output(queue->vq->vdev, queue->vq->index))
+	if (queue->split.posts)
 		vi_split_swallow(&queue->split);
 	else
 		__virtqueue_break(queue->vq);

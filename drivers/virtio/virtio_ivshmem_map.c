@@ -12,12 +12,29 @@ static struct vi_vdev *vi_map_vdev(union virtio_map map)
 	return dev_get_drvdata(map.dma_dev);
 }
 
+/* Of a console: what is posted takes room as long as the back end likes */
+static dma_addr_t vi_map_output(struct vi_vdev *vv, phys_addr_t orig,
+				size_t size, unsigned long attrs)
+{
+	dma_addr_t addr = DMA_MAPPING_ERROR;
+
+	if (vi_can_send(vv, size, false))
+		addr = vi_pool_map(vv->pool, orig, size, DMA_TO_DEVICE, attrs);
+	if (addr == DMA_MAPPING_ERROR && vi_can_send(vv, size, true))
+		addr = vi_pool_map(vv->pool, orig, size, DMA_TO_DEVICE, attrs);
+	return addr;
+}
+
 static dma_addr_t vi_map_page(union virtio_map map, struct page *page,
 			      unsigned long offset, size_t size,
 			      enum dma_data_direction dir, unsigned long attrs)
 {
-	return vi_pool_map(vi_map_vdev(map)->pool, page_to_phys(page) + offset,
-			   size, dir, attrs);
+	struct vi_vdev *vv = vi_map_vdev(map);
+	phys_addr_t orig = page_to_phys(page) + offset;
+
+	if (vv->vdev.id.device == VIRTIO_ID_CONSOLE && dir == DMA_TO_DEVICE)
+		return vi_map_output(vv, orig, size, attrs);
+	return vi_pool_map(vv->pool, orig, size, dir, attrs);
 }
 
 static void vi_unmap_page(union virtio_map map, dma_addr_t addr, size_t size,

@@ -29,7 +29,7 @@
  * struct vi_slot - what lies at a granule
  * @orig: the buffer that it is a copy of
  * @len: bytes, 0 = nothing starts here
- * @dir: DMA_NONE for rings, which only vi_pool_free() may free
+ * @dir: DMA_NONE for rings and for what is kept, which only vi_pool_free() frees
  */
 struct vi_slot {
 	phys_addr_t orig;
@@ -309,9 +309,28 @@ void *vi_pool_alloc(struct vi_pool *pool, size_t len, dma_addr_t *addr)
 }
 
 /**
- * vi_pool_free() - free what vi_pool_alloc() took
+ * vi_pool_keep() - keep a copy beyond its unmapping
  * @pool: the pool
- * @addr: the offset it gave; anything else is ignored
+ * @addr: what vi_pool_map() returned, for the peer to read; anything else is
+ *	ignored
+ *
+ * Any context. vi_pool_unmap() has no effect any more, vi_pool_free() frees it.
+ */
+void vi_pool_keep(struct vi_pool *pool, dma_addr_t addr)
+{
+	struct vi_slot *slot = vi_pool_slot(pool, addr);
+
+	if (slot && vi_pool_addr(pool, slot) == addr && slot->len &&
+	    slot->dir == DMA_TO_DEVICE)
+		slot->dir = DMA_NONE;
+}
+
+/**
+ * vi_pool_free() - free what vi_pool_alloc() took or vi_pool_keep() kept
+ * @pool: the pool
+ * @addr: the offset of it; anything else is ignored
+ *
+ * Any context.
  */
 void vi_pool_free(struct vi_pool *pool, dma_addr_t addr)
 {

@@ -36,6 +36,7 @@ void vi_pool_unmap(struct vi_pool *pool, dma_addr_t addr, unsigned long attrs);
 void vi_pool_sync(struct vi_pool *pool, dma_addr_t addr, size_t len,
 		  bool for_cpu);
 void *vi_pool_alloc(struct vi_pool *pool, size_t len, dma_addr_t *addr);
+void vi_pool_keep(struct vi_pool *pool, dma_addr_t addr);
 void vi_pool_free(struct vi_pool *pool, dma_addr_t addr);
 
 void vi_pool_fail(struct vi_pool *pool);

@@ -9,6 +9,7 @@
 #include <linux/rculist.h>
 #include <linux/virtio_ring.h>
 #include <uapi/linux/virtio_blk.h>
+#include <uapi/linux/virtio_console.h>
 
 #include "virtio_ivshmem.h"
 
@@ -20,36 +21,65 @@
 /* What interrupts queues: a vector each, one for all, or that of the config */
 enum vi_vectors { VI_VECTOR_EACH, VI_VECTOR_SHARED, VI_VECTOR_CONFIG };
 
+static void vi_queue_push(struct vi_vdev *vv, struct vi_queue *queue)
+{
+	if (vi_split_push(&queue->split))
+		ivshmem_doorbell(vv->vi->ivd, vv->vi->peer,
+				 queue->device_vector);
+}
+
 /* Before virtio_ring looks for used buffers */
 static void vi_queue_pull(struct vi_queue *queue)
 {
 	struct vi_vdev *vv = to_vi_vdev(queue->vq->vdev);
 
-	if (!READ_ONCE(vv->dead) && vi_split_pull(&queue->split))
+	if (READ_ONCE(vv->dead))
+		return;
+	if (vi_split_pull(&queue->split))
 		vi_fail(vv, 0, "back end used buffers that it was not given");
+	else if (vi_split_has_more(&queue->split))
+		vi_queue_push(vv, queue);
 }
 
-/*
- * The console driver spins until its output is used, with interrupts off, and
- * the control queue of others is spun on as well. That must end if the back
- * end just stops, so the waiting is done here, where it has a bound; the
- * driver finds the buffer used at once, or the queue broken.
- */
-static bool vi_wait_used(struct vi_vdev *vv, struct vi_queue *queue)
+/* Until no more than @left is outstanding; false if that takes too long */
+static bool vi_wait_used(struct vi_vdev *vv, struct vi_queue *queue,
+			 unsigned int left, unsigned int ms)
 {
-	u64 end = ktime_get_mono_fast_ns() + (u64)VI_ANSWER_MS * NSEC_PER_MSEC;
+	u64 end = ktime_get_mono_fast_ns() + (u64)ms * NSEC_PER_MSEC;
 
 	for (;;) {
 		vi_queue_pull(queue);
-		if (READ_ONCE(queue->split.used) == READ_ONCE(queue->split.avail))
+		if (vi_split_outstanding(&queue->split) <= left)
 			return true;
-		if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi))
+		if (READ_ONCE(vv->dead) || !vi_peer_ready(vv->vi) ||
+		    ktime_get_mono_fast_ns() > end)
 			return false;
-		if (ktime_get_mono_fast_ns() > end)
-			return !vi_fail(vv, -ETIMEDOUT,
-					"back end does not take what it is sent");
 		cpu_relax();
 	}
+}
+
+/*
+ * The console driver spins until its output is used, with interrupts off, which
+ * must not last if the back end just stops. So the output is posted: the driver
+ * finds it used, whatever the back end does. It is waited for all the same, but
+ * only if nothing else is on the way, so that what a guest says last is heard.
+ */
+static void vi_post(struct vi_vdev *vv, struct vi_queue *queue)
+{
+	bool is_alone = !vi_split_outstanding(&queue->split);
+
+	vi_queue_push(vv, queue);
+	if (is_alone)
+		vi_wait_used(vv, queue, 0, VI_TAKE_MS);
+}
+
+/* What the driver spins on, here with a bound: the answer is not ours to give */
+static void vi_send_polled(struct vi_vdev *vv, struct vi_queue *queue)
+{
+	vi_queue_push(vv, queue);
+	if (!vi_wait_used(vv, queue, 0, VI_ANSWER_MS) && !READ_ONCE(vv->dead) &&
+	    vi_peer_ready(vv->vi))
+		vi_fail(vv, 0, "back end does not take what it is sent");
 }
 
 /*
@@ -62,25 +92,70 @@ static bool vi_notify(struct virtqueue *vq)
 	struct vi_queue *queue = vq->priv;
 
 	if (!READ_ONCE(vv->dead) && vi_peer_ready(vv->vi)) {
-		if (vi_split_push(&queue->split))
-			ivshmem_doorbell(vv->vi->ivd, vv->vi->peer,
-					 queue->device_vector);
-		if (!queue->is_polled || vi_wait_used(vv, queue))
-			return true;
+		if (queue->split.posts)
+			vi_post(vv, queue);
+		else if (queue->is_polled)
+			vi_send_polled(vv, queue);
+		else
+			vi_queue_push(vv, queue);
 	}
 	if (READ_ONCE(vv->dead))
 		vi_end_queue(queue);
-	else
+	else if (!vi_peer_ready(vv->vi))
 		vi_declare_dead(vv);	/* ends all queues */
 	return !virtqueue_is_broken(vq);
 }
 
+/* False if more than @left is outstanding, and the driver tries again later */
+static bool vi_make_room(struct vi_vdev *vv, struct vi_queue *queue,
+			 unsigned int left)
+{
+	if (vi_split_outstanding(&queue->split) <= left)
+		return true;
+	if (!(vv->features & BIT_ULL(VIRTIO_CONSOLE_F_MULTIPORT)))
+		return false;
+	/*
+	 * hvc tries again. Who writes to another port would take it for the end
+	 * of the file, so the back end has to take something now, or to go.
+	 */
+	if (!vi_wait_used(vv, queue, left, VI_TAKE_MS))
+		vi_fail(vv, 0, "back end does not take what it is sent");
+	return true;
+}
+
+/*
+ * The driver of a console sees none of what the back end leaves in its rings,
+ * so it is told here that no more will fit; all output has to be used up if
+ * @drained. Nobody knows yet to which queue @size bytes go, but a back end that
+ * stopped has stopped for all. Half of a ring is for control messages, which
+ * nobody would send again.
+ */
+bool vi_can_send(struct vi_vdev *vv, size_t size, bool drained)
+{
+	bool is_control = size == sizeof(struct virtio_console_control);
+	struct vi_queue *queue;
+	unsigned int left;
+	bool can = true;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(queue, &vv->queues, list) {
+		if (!queue->split.posts || READ_ONCE(vv->dead))
+			continue;
+		left = queue->split.own.num / (is_control ? 1 : 2) - 1;
+		can = can && vi_make_room(vv, queue, drained ? 0 : left);
+	}
+	rcu_read_unlock();
+	return can;
+}
+
+/* Handled also if there was nothing: the core would stop a vector that is rung idly */
 static irqreturn_t vi_queue_interrupt(int irq, void *data)
 {
 	struct vi_queue *queue = data;
 
 	vi_queue_pull(queue);
-	return vring_interrupt(irq, queue->vq);
+	vring_interrupt(irq, queue->vq);
+	return IRQ_HANDLED;
 }
 
 irqreturn_t vi_all_queues_interrupt(int irq, void *data)
@@ -222,11 +297,11 @@ static struct virtqueue *vi_create_ring(struct vi_vdev *vv,
 					unsigned int index, unsigned int num,
 					const struct virtqueue_info *info)
 {
+	/* output of a console, of any port, and of its control messages */
+	bool posts = vv->vdev.id.device == VIRTIO_ID_CONSOLE && index % 2;
 	struct virtqueue *vq;
 
-	/* what drivers spin on after a notification */
-	queue->is_polled = !info->callback ||
-			   vi_is_console_output(&vv->vdev, index);
+	queue->is_polled = !info->callback;
 	vv->creating = true;
 	vq = vring_create_virtqueue(index, num, SMP_CACHE_BYTES, &vv->vdev, true,
 				    true, info->ctx, vi_notify, info->callback,
@@ -237,7 +312,8 @@ static struct virtqueue *vi_create_ring(struct vi_vdev *vv,
 	if (vi_split_init(&queue->split, vq,
 			  (u8 *)vv->header + virtqueue_get_desc_addr(vq),
 			  SMP_CACHE_BYTES,
-			  vv->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX))) {
+			  vv->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
+			  posts ? vv->pool : NULL)) {
 		vring_del_virtqueue(vq);
 		return NULL;
 	}

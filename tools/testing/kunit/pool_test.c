@@ -237,6 +237,37 @@ static const struct pool_len_case pool_len_cases[] = {
 
 TABLE_PARAM(pool_len_cases);
 
+/* Kept beyond its unmapping: once, and only what the peer does not write */
+static void pool_test_keep(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	dma_addr_t addr = pool_map(t, POOL_BUF, DMA_TO_DEVICE, 0);
+	u64 used = pool_used(t);
+
+	vi_pool_free(t->pool, addr);		/* not kept yet */
+	vi_pool_keep(t->pool, addr + POOL_GRANULE);
+	vi_pool_keep(t->pool, 0);
+	vi_pool_keep(t->pool, POOL_SECTION);
+	KUNIT_EXPECT_EQ(test, pool_used(t), used);
+	vi_pool_keep(t->pool, addr);
+	vi_pool_keep(t->pool, addr);
+	vi_pool_unmap(t->pool, addr, 0);
+	KUNIT_EXPECT_EQ(test, pool_used(t), used);
+	pool_expect_bytes(test, t->section + addr, POOL_MINE, POOL_BUF);
+	vi_pool_free(t->pool, addr);
+	KUNIT_EXPECT_EQ(test, pool_used(t), 0ULL);
+	vi_pool_keep(t->pool, addr);
+	vi_pool_free(t->pool, addr);
+	KUNIT_EXPECT_EQ(test, pool_used(t), 0ULL);
+
+	addr = pool_map(t, POOL_BUF, DMA_FROM_DEVICE, 0);
+	vi_pool_keep(t->pool, addr);
+	vi_pool_free(t->pool, addr);
+	KUNIT_EXPECT_EQ(test, pool_used(t), used);
+	vi_pool_unmap(t->pool, addr, 0);
+	KUNIT_EXPECT_EQ(test, pool_used(t), 0ULL);
+}
+
 static void pool_test_map_length(struct kunit *test)
 {
 	const struct pool_len_case *c = test->param_value;
@@ -447,6 +478,7 @@ static struct kunit_case pool_cases[] = {
 	KUNIT_CASE_PARAM(pool_test_sync_copies, pool_sync_cases_gen_params),
 	KUNIT_CASE(pool_test_unmap_twice),
 	KUNIT_CASE(pool_test_unmap_foreign),
+	KUNIT_CASE(pool_test_keep),
 	KUNIT_CASE(pool_test_fail_refuses),
 	KUNIT_CASE(pool_test_fail_leaves_output),
 	KUNIT_CASE(pool_test_alloc_ring),

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * drivers/virtio/virtio_ivshmem_split.c: what the back end used comes to
- * virtio_ring once and only if it was given, and nothing is left when the back
- * end is gone. The test is the driver, on top, and the back end, below.
+ * virtio_ring once and only if it was given, what is posted comes back at once
+ * and goes out once, and nothing is left when the back end is gone. The test is
+ * the driver, on top, and the back end, below.
  */
 #include <linux/scatterlist.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
@@ -16,6 +18,7 @@
 #define SPLIT_NUM	8
 #define SPLIT_ALIGN	64
 #define SPLIT_LEN	100
+#define SPLIT_SECTION	SZ_64K
 
 struct split_test {
 	struct virtio_device vdev;
@@ -23,7 +26,8 @@ struct split_test {
 	void *own;
 	void *shared;
 	struct vi_split split;
-	char token[SPLIT_NUM];
+	struct vi_pool *pool;
+	char token[2 * SPLIT_NUM];
 	u16 used;
 };
 
@@ -49,7 +53,21 @@ static int split_init(struct kunit *test)
 				    t->own, split_notify, NULL, "split");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->vq);
 	test->priv = t;
-	return vi_split_init(&t->split, t->vq, t->shared, SPLIT_ALIGN, false);
+	return vi_split_init(&t->split, t->vq, t->shared, SPLIT_ALIGN, false, NULL);
+}
+
+/* Begin again, with a ring that posts */
+static void split_init_posts(struct kunit *test)
+{
+	struct split_test *t = test->priv;
+	void *section = kunit_kzalloc(test, SPLIT_SECTION, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, section);
+	t->pool = vi_pool_create(section, SPLIT_ALIGN, SPLIT_SECTION);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->pool);
+	vi_split_exit(&t->split);
+	KUNIT_ASSERT_EQ(test, 0, vi_split_init(&t->split, t->vq, t->shared, SPLIT_ALIGN,
+					       false, t->pool));
 }
 
 static void split_exit(struct kunit *test)
@@ -60,6 +78,8 @@ static void split_exit(struct kunit *test)
 		return;
 	vi_split_exit(&t->split);
 	vring_del_virtqueue(t->vq);
+	if (t->pool)
+		vi_pool_destroy(t->pool);
 }
 
 /* The driver sends the tokens from @first to @end */
@@ -198,11 +218,221 @@ static void split_test_swallow_uses_each_once(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -1, split_get(t, &len));
 }
 
+/* The descriptor that the back end finds at @head, and the one after it */
+static struct vring_desc *split_desc(struct split_test *t, u32 head)
+{
+	return &t->split.shared.desc[head];
+}
+
+static u32 split_next(struct split_test *t, u32 head)
+{
+	return le16_to_cpu((__force __le16)split_desc(t, head)->next);
+}
+
+static void split_expect_desc(struct kunit *test, u32 head, unsigned int token, bool more)
+{
+	struct split_test *t = test->priv;
+	struct vring_desc *desc = split_desc(t, head);
+	u16 flags = le16_to_cpu((__force __le16)desc->flags);
+
+	KUNIT_EXPECT_EQ(test, le64_to_cpu((__force __le64)desc->addr),
+			(u64)virt_to_phys(&t->token[token]));
+	KUNIT_EXPECT_EQ(test, le32_to_cpu((__force __le32)desc->len), 1u);
+	KUNIT_EXPECT_EQ(test, flags, (u16)(more ? VRING_DESC_F_NEXT : 0));
+}
+
+/* The driver gets these tokens, in this order, and no other */
+static void split_expect_back(struct kunit *test, unsigned int first, unsigned int end)
+{
+	struct split_test *t = test->priv;
+	unsigned int len;
+
+	for (; first < end; first++) {
+		KUNIT_EXPECT_EQ(test, (long)first, split_get(t, &len));
+		KUNIT_EXPECT_EQ(test, 0u, len);
+	}
+	KUNIT_EXPECT_EQ(test, -1L, split_get(t, &len));
+}
+
+static void split_post(struct kunit *test, unsigned int first, unsigned int end)
+{
+	struct split_test *t = test->priv;
+
+	split_send(test, first, end);
+	KUNIT_EXPECT_TRUE(test, vi_split_push(&t->split));
+	split_expect_back(test, first, end);
+}
+
+static void split_test_posts_come_back_at_once(struct kunit *test)
+{
+	struct split_test *t = test->priv;
+	unsigned int round, i;
+
+	split_init_posts(test);
+	/* 5 of 8 each, 2 of them used before the next: anywhere in the ring */
+	for (round = 0; round < 3 * SPLIT_NUM; round++) {
+		split_post(test, 0, 2);
+		split_post(test, 2, 5);
+		KUNIT_EXPECT_EQ(test, 5u, vi_split_outstanding(&t->split));
+		for (i = 0; i < 5; i++)
+			split_expect_desc(test, split_head(t, round * 5 + i), i, false);
+		for (i = 5; i-- > 0;)
+			split_use(t, split_head(t, round * 5 + i));
+		KUNIT_EXPECT_EQ(test, 0, vi_split_pull(&t->split));
+		KUNIT_EXPECT_EQ(test, 0u, vi_split_outstanding(&t->split));
+		split_expect_back(test, 0, 0);
+	}
+}
+
+static void split_test_posts_wait_for_room(struct kunit *test)
+{
+	struct split_test *t = test->priv;
+	u32 head[SPLIT_NUM];
+	unsigned int i;
+
+	split_init_posts(test);
+	for (i = 0; i < SPLIT_NUM; i++) {
+		split_post(test, i, i + 1);
+		head[i] = split_head(t, i);
+	}
+	split_send(test, SPLIT_NUM, SPLIT_NUM + 2);
+	KUNIT_EXPECT_FALSE(test, vi_split_push(&t->split));
+	KUNIT_EXPECT_TRUE(test, vi_split_has_more(&t->split));
+	split_expect_back(test, 0, 0);
+	KUNIT_EXPECT_EQ(test, SPLIT_NUM, vi_split_outstanding(&t->split));
+
+	split_use(t, head[3]);
+	KUNIT_EXPECT_EQ(test, 0, vi_split_pull(&t->split));
+	KUNIT_EXPECT_TRUE(test, vi_split_push(&t->split));
+	KUNIT_EXPECT_TRUE(test, vi_split_has_more(&t->split));
+	split_expect_back(test, SPLIT_NUM, SPLIT_NUM + 1);
+	split_expect_desc(test, split_head(t, SPLIT_NUM), SPLIT_NUM, false);
+
+	split_use(t, head[0]);
+	KUNIT_EXPECT_EQ(test, 0, vi_split_pull(&t->split));
+	KUNIT_EXPECT_TRUE(test, vi_split_push(&t->split));
+	KUNIT_EXPECT_FALSE(test, vi_split_has_more(&t->split));
+	split_expect_back(test, SPLIT_NUM + 1, SPLIT_NUM + 2);
+	/* what was there before is as it was */
+	split_expect_desc(test, head[1], 1, false);
+	split_expect_desc(test, head[7], 7, false);
+}
+
+/* A buffer of 3 parts, whose token is that of the first */
+static void split_send_chain(struct kunit *test, unsigned int first)
+{
+	struct split_test *t = test->priv;
+	struct scatterlist sg[3];
+	unsigned int i;
+
+	sg_init_table(sg, ARRAY_SIZE(sg));
+	for (i = 0; i < ARRAY_SIZE(sg); i++)
+		sg_set_buf(&sg[i], &t->token[first + i], 1);
+	KUNIT_ASSERT_EQ(test, 0, virtqueue_add_outbuf(t->vq, sg, ARRAY_SIZE(sg),
+						      &t->token[first], GFP_KERNEL));
+	virtqueue_kick(t->vq);
+}
+
+static void split_test_posts_chains(struct kunit *test)
+{
+	struct split_test *t = test->priv;
+	unsigned int round, len;
+	u32 a, b, c;
+
+	split_init_posts(test);
+	/* 4 of 8 each time */
+	for (round = 0; round < 2 * SPLIT_NUM; round++) {
+		split_post(test, 0, 1);
+		split_send_chain(test, 4);
+		KUNIT_EXPECT_TRUE(test, vi_split_push(&t->split));
+		KUNIT_EXPECT_EQ(test, 4L, split_get(t, &len));
+		KUNIT_EXPECT_EQ(test, 4u, vi_split_outstanding(&t->split));
+		a = split_head(t, 2 * round + 1);
+		b = split_next(t, a);
+		c = split_next(t, b);
+		split_expect_desc(test, a, 4, true);
+		split_expect_desc(test, b, 5, true);
+		split_expect_desc(test, c, 6, false);
+		if (round % 2)
+			split_use(t, a);
+		split_use(t, split_head(t, 2 * round));
+		if (round % 2 == 0)
+			split_use(t, a);
+		KUNIT_EXPECT_EQ(test, 0, vi_split_pull(&t->split));
+		KUNIT_EXPECT_EQ(test, 0u, vi_split_outstanding(&t->split));
+	}
+}
+
+static void split_test_posts_a_chain_whole_or_not(struct kunit *test)
+{
+	struct split_test *t = test->priv;
+	unsigned int len;
+
+	split_init_posts(test);
+	split_post(test, 0, 6);		/* room for 2 */
+	split_send_chain(test, 8);
+	KUNIT_EXPECT_FALSE(test, vi_split_push(&t->split));
+	KUNIT_EXPECT_EQ(test, 6u, vi_split_outstanding(&t->split));
+	split_use(t, split_head(t, 5));
+	KUNIT_EXPECT_EQ(test, 0, vi_split_pull(&t->split));
+	KUNIT_EXPECT_TRUE(test, vi_split_push(&t->split));
+	KUNIT_EXPECT_EQ(test, SPLIT_NUM, vi_split_outstanding(&t->split));
+	KUNIT_EXPECT_EQ(test, 8L, split_get(t, &len));
+}
+
+static void split_test_posts_refuse_lies(struct kunit *test)
+{
+	struct split_test *t = test->priv;
+	u32 head;
+
+	split_init_posts(test);
+	split_send_chain(test, 0);
+	vi_split_push(&t->split);
+	head = split_head(t, 0);
+	split_use(t, split_next(t, head));	/* the middle of a buffer */
+	KUNIT_EXPECT_EQ(test, -EPROTO, vi_split_pull(&t->split));
+	KUNIT_EXPECT_EQ(test, 3u, vi_split_outstanding(&t->split));
+
+	/* the chain that is freed is that which was posted */
+	split_desc(t, head)->next = (__force __virtio16)cpu_to_le16(SPLIT_NUM - 1);
+	t->used--;
+	split_use(t, head);
+	KUNIT_EXPECT_EQ(test, 0, vi_split_pull(&t->split));
+	KUNIT_EXPECT_EQ(test, 0u, vi_split_outstanding(&t->split));
+	split_use(t, head);			/* once more */
+	KUNIT_EXPECT_EQ(test, -EPROTO, vi_split_pull(&t->split));
+}
+
+static void split_test_swallow_leaves_posts(struct kunit *test)
+{
+	struct split_test *t = test->priv;
+	unsigned int len;
+
+	split_init_posts(test);
+	split_post(test, 0, 3);
+	split_send(test, 3, 4);
+	vi_split_push(&t->split);		/* back, not found yet */
+	split_send(test, 4, 5);			/* not pushed */
+	vi_split_swallow(&t->split);
+	split_expect_back(test, 3, 5);
+	split_send(test, 5, 6);
+	vi_split_swallow(&t->split);
+	vi_split_swallow(&t->split);
+	KUNIT_EXPECT_EQ(test, 5L, split_get(t, &len));
+	KUNIT_EXPECT_EQ(test, -1L, split_get(t, &len));
+}
+
 static struct kunit_case split_cases[] = {
 	KUNIT_CASE(split_test_pull_keeps_the_order_of_use),
 	KUNIT_CASE_PARAM(split_test_pull_refuses_what_was_not_given,
 			 split_lie_cases_gen_params),
 	KUNIT_CASE(split_test_swallow_uses_each_once),
+	KUNIT_CASE(split_test_posts_come_back_at_once),
+	KUNIT_CASE(split_test_posts_wait_for_room),
+	KUNIT_CASE(split_test_posts_chains),
+	KUNIT_CASE(split_test_posts_a_chain_whole_or_not),
+	KUNIT_CASE(split_test_posts_refuse_lies),
+	KUNIT_CASE(split_test_swallow_leaves_posts),
 	{}
 };
 

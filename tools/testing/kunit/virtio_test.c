@@ -5,6 +5,7 @@
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>
+#include <linux/irq.h>
 #include <linux/sizes.h>
 #include <uapi/linux/virtio_blk.h>
 #include <uapi/linux/virtio_console.h>
@@ -27,6 +28,7 @@ struct virtio_test {
 	bool keeps;
 	unsigned int kept;
 	unsigned int console_ready;
+	unsigned int said;
 };
 
 static const struct fake_spec vt_blk_spec = {
@@ -654,6 +656,7 @@ static void virtio_ivshmem_test_backend_is_mute(struct kunit *test)
 
 #define VT_CONTROL_IN	2
 #define VT_CONTROL_OUT	3
+#define VT_CONSOLE_PORTS 1
 
 static int vt_console_serve(struct backend *b, unsigned int queue,
 			    struct backend_segment *segments, unsigned int n)
@@ -663,6 +666,10 @@ static int vt_console_serve(struct backend *b, unsigned int queue,
 
 	if (queue != VT_CONTROL_OUT)
 		return -1;	/* kept for what is to be said */
+	if (t->keeps) {
+		t->kept++;
+		return -1;
+	}
 	if (segments[0].len >= sizeof(*message) &&
 	    le16_to_cpu((__force __le16)message->event) == VIRTIO_CONSOLE_DEVICE_READY)
 		t->console_ready++;
@@ -672,10 +679,12 @@ static int vt_console_serve(struct backend *b, unsigned int queue,
 	return 0;
 }
 
-static void vt_console_say(struct backend *b, u32 id, u16 event)
+static void vt_console_say(struct virtio_test *t, u32 id, u16 event)
 {
+	struct backend *b = &t->b;
 	struct backend_queue *q = &b->queue[VT_CONTROL_IN];
-	u16 head = le16_to_cpu((__force __le16)q->ring.avail->ring[0]);
+	u16 head = le16_to_cpu((__force __le16)
+			       q->ring.avail->ring[t->said++ % q->ring.num]);
 	struct virtio_console_control *message;
 
 	message = fake_rw(b->fake) + le64_to_cpu((__force __le64)q->ring.desc[head].addr);
@@ -694,31 +703,101 @@ static const struct vt_vectors_case vt_console_cases[] = {
 
 TABLE_PARAM(vt_console_cases);
 
-static void virtio_ivshmem_test_console_opens_port(struct kunit *test)
+static void vt_create_console(struct kunit *test, unsigned int vectors)
 {
-	const struct vt_vectors_case *c = test->param_value;
 	struct virtio_test *t = test->priv;
 	struct fake_spec spec = vt_blk_spec;
 	struct virtio_console_config *config;
 
 	spec.protocol = IVSHMEM_PROTO_VIRTIO_FRONT | VIRTIO_ID_CONSOLE;
-	spec.vectors = c->vectors;
+	spec.vectors = vectors;
 	vt_create(test, &spec);
 	config = (void *)t->b.header + VIRTIO_IVSHMEM_CONFIG_OFFSET;
 	memset(config, 0, sizeof(*config));
-	config->max_nr_ports = (__force __virtio32)cpu_to_le32(1);
+	config->max_nr_ports = (__force __virtio32)cpu_to_le32(VT_CONSOLE_PORTS);
 	t->b.config_bytes = sizeof(*config);
 	t->b.features = BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_CONSOLE_F_MULTIPORT);
-	t->b.queues = 4;
+	t->b.queues = 2 * VT_CONSOLE_PORTS + 2;
 	t->b.serve = vt_console_serve;
 	fake_plug(test, t->fake);
+}
+
+static void virtio_ivshmem_test_console_opens_port(struct kunit *test)
+{
+	const struct vt_vectors_case *c = test->param_value;
+	struct virtio_test *t = test->priv;
+
+	vt_create_console(test, c->vectors);
 	vt_start(test);
 	FAKE_WAIT_FOR(test, t->console_ready == 1);
 
-	vt_console_say(&t->b, 0, VIRTIO_CONSOLE_PORT_ADD);
+	vt_console_say(t, 0, VIRTIO_CONSOLE_PORT_ADD);
 	FAKE_WAIT_FOR(test, t->console_ready == 101);
 	backend_leave(&t->b);
 	FAKE_WAIT_FOR(test, vt_is_gone(t));
+}
+
+/* The driver answers it with a control message, and is done with it */
+static void vt_console_add_port(struct kunit *test)
+{
+	struct virtio_test *t = test->priv;
+	const struct vring *ring = &t->b.queue[VT_CONTROL_IN].ring;
+
+	vt_console_say(t, 0, VIRTIO_CONSOLE_PORT_ADD);
+	FAKE_WAIT_FOR(test, le16_to_cpu((__force __le16)READ_ONCE(ring->avail->idx)) ==
+			    (u16)(ring->num + t->said));
+}
+
+/* The driver spins until a control message is used; this back end uses none */
+static void virtio_ivshmem_test_console_output_is_posted(struct kunit *test)
+{
+	struct virtio_test *t = test->priv;
+	const struct vring *ring = &t->b.queue[VT_CONTROL_OUT].ring;
+	unsigned int i;
+	u64 used;
+
+	vt_create_console(test, 5);
+	t->b.queue_size = 4;
+	t->keeps = true;
+	vt_start(test);
+	for (i = 1; i < t->b.queue_size; i++)
+		vt_console_add_port(test);
+	KUNIT_EXPECT_EQ(test, t->kept, 4u);
+	KUNIT_EXPECT_EQ(test, t->fake->state, (u32)VIRTIO_IVSHMEM_STATE_READY);
+
+	used = vt_show(test, "used");
+	for (i = 0; i < 2; i++)
+		backend_use(&t->b, VT_CONTROL_OUT,
+			    le16_to_cpu((__force __le16)ring->avail->ring[i]), 0);
+	FAKE_WAIT_FOR(test, vt_show(test, "used") < used);
+	vt_console_add_port(test);
+	KUNIT_EXPECT_EQ(test, t->kept, 5u);
+
+	vt_console_add_port(test);
+	KUNIT_EXPECT_EQ(test, t->kept, 6u);
+	vt_console_say(t, 0, VIRTIO_CONSOLE_PORT_ADD);	/* no room for its answer */
+	FAKE_WAIT_FOR(test, vt_is_gone(t));
+	KUNIT_EXPECT_EQ(test, t->kept, 6u);
+	backend_leave(&t->b);
+	t->keeps = false;
+	t->said = 0;
+	vt_start(test);
+	FAKE_WAIT_FOR(test, t->console_ready == 1);
+}
+
+/* The interrupt core stops what interrupts 100000 times and is not handled */
+static void virtio_ivshmem_test_idle_interrupts(struct kunit *test)
+{
+	struct virtio_test *t = test->priv;
+	unsigned int i;
+	int irq;
+
+	vt_plug(test);
+	vt_serve(test);
+	irq = pci_irq_vector(t->fake->pdev, t->b.queue[0].vector);
+	for (i = 0; i < 100001; i++)
+		fake_interrupt(t->fake, t->b.queue[0].vector);
+	KUNIT_EXPECT_FALSE(test, irqd_irq_disabled(irq_get_irq_data(irq)));
 }
 
 static struct kunit_case virtio_ivshmem_cases[] = {
@@ -737,6 +816,8 @@ static struct kunit_case virtio_ivshmem_cases[] = {
 	KUNIT_CASE_PARAM(virtio_ivshmem_test_used_lies, vt_used_cases_gen_params),
 	KUNIT_CASE(virtio_ivshmem_test_backend_is_mute),
 	KUNIT_CASE_PARAM(virtio_ivshmem_test_console_opens_port, vt_console_cases_gen_params),
+	KUNIT_CASE(virtio_ivshmem_test_console_output_is_posted),
+	KUNIT_CASE(virtio_ivshmem_test_idle_interrupts),
 	{}
 };
 

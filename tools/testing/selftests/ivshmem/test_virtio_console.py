@@ -32,6 +32,9 @@ GUEST = {"modules": ["virtio_ivshmem", "virtio_console", "uio_ivshmem"],
 
 DATA_BYTES = 2 << 20
 
+# Longer than the front end waits for anything
+STOP_S = 7
+
 RINGS = {
     "all-offered": [],
     "no-indirect": ["--no-indirect"],
@@ -61,6 +64,7 @@ class Terminal:
     """The host's end of the console, over --listen."""
 
     def __init__(self, path):
+        self.path = path
         wait_for(lambda: listens(path), what="socket of the console")
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.connect(str(path))
@@ -320,6 +324,35 @@ def test_back_end_killed_20_times_under_a_flood(guest, link, tmp_path):
         serve()
     flows()
     no_task_hangs(guest)
+
+
+@pytest.mark.parametrize("then", ["goes on", "dies"])
+def test_back_end_that_stops_costs_neither_time_nor_console(guest, console, then):
+    lk, front, terminal = console(guest, vectors=3)
+    tty = raw_tty(guest)
+    device = front.wait()
+    guest.check(f"head -c {DATA_BYTES} /dev/urandom >/tmp/data")
+    lk.back.signal(signal.SIGSTOP)
+    job = guest.popen(f"cat /tmp/data >{tty}")
+    over = time.monotonic() + STOP_S
+    while time.monotonic() < over:
+        guest.check("true")
+    assert job.code is None
+    assert front.wait() == device
+    if then == "dies":
+        lk.back.kill()
+        front.wait_gone()
+        lk.serve(f"--listen=unix:{terminal.path}")
+        terminal = Terminal(terminal.path)
+        echo_works(guest, terminal, raw_tty(guest))
+        terminal.close()
+        return
+    lk.back.signal(signal.SIGCONT)
+    data = receive(terminal, DATA_BYTES)
+    job.wait()
+    assert guest.check("sha256sum </tmp/data").split()[0] == hashlib.sha256(data).hexdigest()
+    assert front.wait() == device
+    echo_works(guest, terminal, tty)
 
 
 def test_guest_killed_10_times_under_a_flood(guest, link, tmp_path):

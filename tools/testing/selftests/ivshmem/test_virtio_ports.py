@@ -8,6 +8,7 @@ import collections
 import hashlib
 import os
 import struct
+import time
 
 import pytest
 
@@ -39,6 +40,7 @@ class Ports(BackEnd):
     queue_size = 16
     features = SIZE | MULTIPORT
     config = struct.pack("<HHII", 0, 0, len(names), 0)
+    is_stopped = False
 
     def reset(self):
         super().reset()
@@ -63,6 +65,9 @@ class Ports(BackEnd):
     # The device
 
     def serve(self):
+        if self.is_stopped:
+            time.sleep(0.001)
+            return
         super().serve()
         for index, todo in enumerate(self.todo):
             while todo and self.empty[index]:
@@ -203,6 +208,34 @@ def test_port_is_removed_and_added_again(ports):
     data_go_both_ways(device, back, 1)
     back.say(2, PORT_ADD)
     data_go_both_ways(device, back, 2)
+
+
+def test_what_is_sent_to_a_back_end_that_stopped_comes_later(ports):
+    _, _, device, back = ports
+    node, tty, guest = device.node(1), device.terminal(), device.guest
+    data_go_both_ways(device, back, 1)
+    heard, output = len(back.heard), len(back.output[1])
+    back.is_stopped = True
+    guest.check(f"echo one >{node} && echo two >{node} && echo three >{tty}")
+    back.is_stopped = False
+    wait_for(lambda: back.output[1][output:] == b"one\ntwo\n", what="output")
+    wait_for(lambda: b"three" in back.output[0], what="output")
+    wait_for(lambda: back.heard[heard:] == 2 * [(1, PORT_OPEN, 1), (1, PORT_OPEN, 0)],
+             what="what was done")
+
+
+def test_flood_does_not_wait_for_a_back_end_that_stopped(ports):
+    _, front, device, back = ports
+    node, guest = device.node(1), device.guest
+    back.is_stopped = True
+    job = guest.popen(f"while cat /bin/busybox >{node}; do :; done")
+    guest.wait_for("dmesg | grep 'does not take what it is sent'")
+    job.wait()
+    back.is_stopped = False
+    device = Device(front)
+    for port in 1, 2:
+        data_go_both_ways(device, back, port)
+    no_task_hangs(guest)
 
 
 def test_death_of_the_back_end_removes_all_and_another_brings_it_back(ports, serve):
