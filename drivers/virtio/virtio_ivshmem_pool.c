@@ -25,11 +25,17 @@
 /* Status that virtio-blk gets for what a dead peer leaves, VIRTIO_BLK_S_IOERR */
 #define VI_POOL_FAILED_STATUS	1
 
+/* Besides the directions of DMA: a copy that is kept, by how many */
+#define VI_POOL_KEPT_BY_TWO	(DMA_NONE + 1)
+#define VI_POOL_KEPT_BY_ONE	(DMA_NONE + 2)
+
 /**
  * struct vi_slot - what lies at a granule
  * @orig: the buffer that it is a copy of
  * @len: bytes, 0 = nothing starts here
- * @dir: DMA_NONE for rings and for what is kept, which only vi_pool_free() frees
+ * @dir: DMA_NONE for rings, which only vi_pool_free() may free;
+ *	VI_POOL_KEPT_BY_TWO until vi_pool_unmap() or vi_pool_free() has come,
+ *	VI_POOL_KEPT_BY_ONE until the other one has
  */
 struct vi_slot {
 	phys_addr_t orig;
@@ -85,8 +91,7 @@ static dma_addr_t vi_pool_addr(struct vi_pool *pool, struct vi_slot *slot)
 	return pool->start + ((dma_addr_t)(slot - pool->slots) << pool->order);
 }
 
-static atomic_long_t *vi_pool_used(struct vi_pool *pool,
-				   enum dma_data_direction dir)
+static atomic_long_t *vi_pool_used(struct vi_pool *pool, u32 dir)
 {
 	return &pool->used[dir == DMA_FROM_DEVICE || dir == DMA_BIDIRECTIONAL];
 }
@@ -135,7 +140,7 @@ static void vi_pool_give_back(struct vi_pool *pool, struct vi_slot *slot,
 			      size_t len)
 {
 	size_t bytes = vi_pool_granules(pool, len);
-	enum dma_data_direction dir = slot->dir;
+	u32 dir = slot->dir;
 
 	gen_pool_free(pool->gen, vi_pool_addr(pool, slot), bytes);
 	atomic_long_sub(bytes, vi_pool_used(pool, dir));
@@ -168,6 +173,19 @@ static void vi_pool_copy_out(phys_addr_t to, const u8 *from, size_t len)
 		part = min_t(size_t, len, PAGE_SIZE - offset_in_page(to));
 		memcpy_to_page(pfn_to_page(PHYS_PFN(to)), offset_in_page(to), from, part);
 	}
+}
+
+/* Of a kept copy, by the one or the other; the last gives it back */
+static void vi_pool_let_go(struct vi_pool *pool, struct vi_slot *slot)
+{
+	u32 len;
+
+	if (cmpxchg(&slot->dir, VI_POOL_KEPT_BY_TWO, VI_POOL_KEPT_BY_ONE) ==
+	    VI_POOL_KEPT_BY_TWO)
+		return;
+	len = xchg(&slot->len, 0);
+	if (len)
+		vi_pool_give_back(pool, slot, len);
 }
 
 /*
@@ -234,9 +252,14 @@ dma_addr_t vi_pool_map(struct vi_pool *pool, phys_addr_t orig, size_t len,
 void vi_pool_unmap(struct vi_pool *pool, dma_addr_t addr, unsigned long attrs)
 {
 	struct vi_slot *slot = vi_pool_slot(pool, addr);
-	u32 len;
+	u32 dir, len;
 
-	if (!slot || vi_pool_addr(pool, slot) != addr || slot->dir == DMA_NONE)
+	if (!slot || vi_pool_addr(pool, slot) != addr)
+		return;
+	dir = READ_ONCE(slot->dir);
+	if (dir > DMA_NONE)
+		vi_pool_let_go(pool, slot);
+	if (dir >= DMA_NONE)
 		return;
 	len = xchg(&slot->len, 0);
 	if (!len)
@@ -259,7 +282,7 @@ static struct vi_slot *vi_pool_find(struct vi_pool *pool, dma_addr_t addr,
 
 	while (slot && slot > pool->slots && !slot->len)
 		slot--;
-	if (!slot || slot->dir == DMA_NONE)
+	if (!slot || READ_ONCE(slot->dir) >= DMA_NONE)
 		return NULL;
 	offset = addr - vi_pool_addr(pool, slot);
 	if (offset > slot->len || len > slot->len - offset)
@@ -314,7 +337,8 @@ void *vi_pool_alloc(struct vi_pool *pool, size_t len, dma_addr_t *addr)
  * @addr: what vi_pool_map() returned, for the peer to read; anything else is
  *	ignored
  *
- * Any context. vi_pool_unmap() has no effect any more, vi_pool_free() frees it.
+ * Any context. From now on it takes both vi_pool_unmap() and vi_pool_free(), in
+ * any order, to free it.
  */
 void vi_pool_keep(struct vi_pool *pool, dma_addr_t addr)
 {
@@ -322,7 +346,7 @@ void vi_pool_keep(struct vi_pool *pool, dma_addr_t addr)
 
 	if (slot && vi_pool_addr(pool, slot) == addr && slot->len &&
 	    slot->dir == DMA_TO_DEVICE)
-		slot->dir = DMA_NONE;
+		WRITE_ONCE(slot->dir, VI_POOL_KEPT_BY_TWO);
 }
 
 /**
@@ -335,9 +359,14 @@ void vi_pool_keep(struct vi_pool *pool, dma_addr_t addr)
 void vi_pool_free(struct vi_pool *pool, dma_addr_t addr)
 {
 	struct vi_slot *slot = vi_pool_slot(pool, addr);
-	u32 len;
+	u32 dir, len;
 
-	if (!slot || vi_pool_addr(pool, slot) != addr || slot->dir != DMA_NONE)
+	if (!slot || vi_pool_addr(pool, slot) != addr)
+		return;
+	dir = READ_ONCE(slot->dir);
+	if (dir > DMA_NONE)
+		vi_pool_let_go(pool, slot);
+	if (dir != DMA_NONE)
 		return;
 	len = xchg(&slot->len, 0);
 	if (len)

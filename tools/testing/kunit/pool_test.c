@@ -237,7 +237,7 @@ static const struct pool_len_case pool_len_cases[] = {
 
 TABLE_PARAM(pool_len_cases);
 
-/* Kept beyond its unmapping: once, and only what the peer does not write */
+/* Kept until it is unmapped and freed, and only if the peer does not write it */
 static void pool_test_keep(struct kunit *test)
 {
 	struct pool_test *t = test->priv;
@@ -258,6 +258,20 @@ static void pool_test_keep(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pool_used(t), 0ULL);
 	vi_pool_keep(t->pool, addr);
 	vi_pool_free(t->pool, addr);
+	vi_pool_unmap(t->pool, addr, 0);
+	KUNIT_EXPECT_EQ(test, pool_used(t), 0ULL);
+
+	/* freed first: the place is nobody's before it is unmapped too */
+	addr = pool_map(t, POOL_BUF, DMA_TO_DEVICE, 0);
+	vi_pool_keep(t->pool, addr);
+	vi_pool_free(t->pool, addr);
+	KUNIT_EXPECT_EQ(test, pool_used(t), used);
+	KUNIT_EXPECT_NE(test, pool_map(t, POOL_BUF, DMA_TO_DEVICE, 0), addr);
+	vi_pool_unmap(t->pool, addr, 0);
+	KUNIT_EXPECT_EQ(test, pool_used(t), used);
+	KUNIT_EXPECT_EQ(test, pool_map(t, POOL_BUF, DMA_TO_DEVICE, 0), addr);
+	vi_pool_unmap(t->pool, addr, 0);
+	vi_pool_unmap(t->pool, addr + ALIGN(POOL_BUF, POOL_GRANULE), 0);
 	KUNIT_EXPECT_EQ(test, pool_used(t), 0ULL);
 
 	addr = pool_map(t, POOL_BUF, DMA_FROM_DEVICE, 0);
