@@ -79,6 +79,7 @@ struct vi_device {
  * @max_segments: what a block device may be told as seg_max
  * @transaction: one at a time, see VIRTIO_IVSHMEM
  * @queues: list of struct vi_queue; under @vi->lock, readers in interrupts RCU
+ * @hidden: virtqueues that @vdev does not list, see vi_hide_posting()
  * @creating: a ring is being allocated, under @transaction
  * @features: what the back end offers, later what is negotiated with it
  * @generation: of the config space, as last seen
@@ -98,6 +99,7 @@ struct vi_vdev {
 	u32 max_segments;
 	struct mutex transaction; /* one at a time */
 	struct list_head queues;
+	struct list_head hidden;
 	u64 features;
 	u32 generation;
 	u32 generation_changes;
@@ -181,6 +183,8 @@ int vi_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 		struct virtqueue *vqs[], struct virtqueue_info info[],
 		struct irq_affinity *desc);
 void vi_del_vqs(struct virtio_device *vdev);
+void vi_hide_posting(struct vi_vdev *vv);
+void vi_show_posting(struct vi_vdev *vv);
 void vi_synchronize_cbs(struct virtio_device *vdev);
 int vi_set_vq_affinity(struct virtqueue *vq, const struct cpumask *mask);
 const struct cpumask *vi_get_vq_affinity(struct virtio_device *vdev, int index);

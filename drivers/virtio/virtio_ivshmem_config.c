@@ -202,6 +202,7 @@ void vi_set_status(struct virtio_device *vdev, u8 status)
 void vi_reset(struct virtio_device *vdev)
 {
 	vi_set_status(vdev, 0);
+	vi_show_posting(to_vi_vdev(vdev));
 }
 
 static int vi_read_features(struct vi_vdev *vv, u32 half, u64 *features)

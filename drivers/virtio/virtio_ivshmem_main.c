@@ -124,6 +124,7 @@ static struct vi_vdev *vi_alloc_vdev(struct vi_device *vi, u32 header_size)
 	vv->header_size = header_size;
 	mutex_init(&vv->transaction);
 	INIT_LIST_HEAD(&vv->queues);
+	INIT_LIST_HEAD(&vv->hidden);
 	vv->vdev.id.device = vi->ivd->protocol & IVSHMEM_PROTO_VIRTIO_ID;
 	vv->vdev.id.vendor = PCI_VENDOR_ID_SIEMENS;
 	vv->vdev.config = &vi_config_ops;
@@ -231,6 +232,7 @@ static void vi_stop(struct vi_device *vi)
 		queue_delayed_work(vi_workqueue, &vi->death,
 				   msecs_to_jiffies(VI_REMOVE_MS));
 	get_device(&vv->vdev.dev);
+	vi_hide_posting(vv);
 	unregister_virtio_device(&vv->vdev);
 	vi_drop_vdev(vi);
 	cancel_delayed_work_sync(&vi->death);

@@ -462,6 +462,34 @@ int vi_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	return err;
 }
 
+/*
+ * The driver of a console breaks all queues before it leaves, so that nobody
+ * spins. But a processor that is about to take back what it sent finds the queue
+ * broken then, and leaves in there what it frees; and the driver frees it again.
+ * Nobody spins on a queue that posts: it is not listed while it could be broken.
+ * The driver resets the device after that, before it looks for buffers.
+ */
+void vi_hide_posting(struct vi_vdev *vv)
+{
+	struct virtqueue *vq, *next;
+	struct vi_queue *queue;
+
+	spin_lock(&vv->vdev.vqs_list_lock);
+	list_for_each_entry_safe(vq, next, &vv->vdev.vqs, list) {
+		queue = vq->priv;
+		if (queue && queue->split.posts)
+			list_move_tail(&vq->list, &vv->hidden);
+	}
+	spin_unlock(&vv->vdev.vqs_list_lock);
+}
+
+void vi_show_posting(struct vi_vdev *vv)
+{
+	spin_lock(&vv->vdev.vqs_list_lock);
+	list_splice_tail_init(&vv->hidden, &vv->vdev.vqs);
+	spin_unlock(&vv->vdev.vqs_list_lock);
+}
+
 void vi_synchronize_cbs(struct virtio_device *vdev)
 {
 	struct ivshmem_device *ivd = to_vi_vdev(vdev)->vi->ivd;

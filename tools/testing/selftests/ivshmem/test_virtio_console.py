@@ -27,6 +27,7 @@ SHADOW = f"{USER}:$5$shared$9ujdPzabKL8qmF63LUyzX3bMYDCzkDN2YxknhZJjVWB:::::::\n
 
 pytestmark = pytest.mark.guest
 GUEST = {"modules": ["virtio_ivshmem", "virtio_console", "uio_ivshmem"],
+         "qemu_args": ["-smp", "2"],
          "programs": [BIN / "virtio-ivshmem-console"],
          "files": {"/etc/passwd": PASSWD, "/etc/shadow": (SHADOW, 0o600)}}
 

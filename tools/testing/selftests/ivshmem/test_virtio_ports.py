@@ -17,7 +17,7 @@ from harness.virtio_backend import BackEnd
 from harness.virtio_guest import no_task_hangs
 
 pytestmark = pytest.mark.guest
-GUEST = {"modules": ["virtio_ivshmem", "virtio_console"]}
+GUEST = {"modules": ["virtio_ivshmem", "virtio_console"], "qemu_args": ["-smp", "2"]}
 
 SIZE, MULTIPORT = 1 << 0, 1 << 1
 (DEVICE_READY, PORT_ADD, PORT_REMOVE, PORT_READY, CONSOLE_PORT, RESIZE, PORT_OPEN,
