@@ -49,7 +49,7 @@ class Target:
     def boot(self, kver):
         guest = Guest(f"hostile-{self.name}", kver, modules=self.modules,
                       programs=self.programs, files={"/bin/load": (LOAD.read_text(), 0o755)},
-                      qemu_args=["-m", 384])
+                      qemu_args=["-m", 384, "-smp", 2])
         self.stack.callback(guest.stop)
         guest.boot()
         guest.check(f"echo {HUNG_TASK_S} >/proc/sys/kernel/hung_task_timeout_secs")
