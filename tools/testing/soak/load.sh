@@ -77,10 +77,11 @@ load_iperf()
 	done
 }
 
+# It may wait for ever for a client that was killed between two of its steps
 load_iperf_server()
 {
 	while :; do
-		iperf3 -s -1 --idle-timeout 4 --rcv-timeout 4000 >/dev/null 2>&1
+		timeout 30 iperf3 -s -1 --idle-timeout 4 --rcv-timeout 4000 >/dev/null 2>&1
 	done
 }
 
