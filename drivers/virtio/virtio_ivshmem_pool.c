@@ -188,6 +188,20 @@ static void vi_pool_let_go(struct vi_pool *pool, struct vi_slot *slot)
 		vi_pool_give_back(pool, slot, len);
 }
 
+/* The slot that starts at @addr; NULL also if it is kept, which is let go */
+static struct vi_slot *vi_pool_unless_kept(struct vi_pool *pool, dma_addr_t addr)
+{
+	struct vi_slot *slot = vi_pool_slot(pool, addr);
+
+	if (!slot || vi_pool_addr(pool, slot) != addr)
+		return NULL;
+	if (READ_ONCE(slot->dir) > DMA_NONE) {
+		vi_pool_let_go(pool, slot);
+		return NULL;
+	}
+	return slot;
+}
+
 /*
  * Fill a fresh copy. What the peer is to write is left as it is: the peer sees
  * all of the section and can hand out any of it, so that zeroes here would keep
@@ -251,15 +265,10 @@ dma_addr_t vi_pool_map(struct vi_pool *pool, phys_addr_t orig, size_t len,
  */
 void vi_pool_unmap(struct vi_pool *pool, dma_addr_t addr, unsigned long attrs)
 {
-	struct vi_slot *slot = vi_pool_slot(pool, addr);
-	u32 dir, len;
+	struct vi_slot *slot = vi_pool_unless_kept(pool, addr);
+	u32 len;
 
-	if (!slot || vi_pool_addr(pool, slot) != addr)
-		return;
-	dir = READ_ONCE(slot->dir);
-	if (dir > DMA_NONE)
-		vi_pool_let_go(pool, slot);
-	if (dir >= DMA_NONE)
+	if (!slot || slot->dir == DMA_NONE)
 		return;
 	len = xchg(&slot->len, 0);
 	if (!len)
@@ -358,15 +367,10 @@ void vi_pool_keep(struct vi_pool *pool, dma_addr_t addr)
  */
 void vi_pool_free(struct vi_pool *pool, dma_addr_t addr)
 {
-	struct vi_slot *slot = vi_pool_slot(pool, addr);
-	u32 dir, len;
+	struct vi_slot *slot = vi_pool_unless_kept(pool, addr);
+	u32 len;
 
-	if (!slot || vi_pool_addr(pool, slot) != addr)
-		return;
-	dir = READ_ONCE(slot->dir);
-	if (dir > DMA_NONE)
-		vi_pool_let_go(pool, slot);
-	if (dir != DMA_NONE)
+	if (!slot || slot->dir != DMA_NONE)
 		return;
 	len = xchg(&slot->len, 0);
 	if (len)
