@@ -175,7 +175,7 @@ static void vi_pool_copy_out(phys_addr_t to, const u8 *from, size_t len)
 	}
 }
 
-/* Of a kept copy, by the one or the other; the last gives it back */
+/* Of a ring; of a kept copy by the one or the other: the last gives it back */
 static void vi_pool_let_go(struct vi_pool *pool, struct vi_slot *slot)
 {
 	u32 len;
@@ -368,13 +368,9 @@ void vi_pool_keep(struct vi_pool *pool, dma_addr_t addr)
 void vi_pool_free(struct vi_pool *pool, dma_addr_t addr)
 {
 	struct vi_slot *slot = vi_pool_unless_kept(pool, addr);
-	u32 len;
 
-	if (!slot || slot->dir != DMA_NONE)
-		return;
-	len = xchg(&slot->len, 0);
-	if (len)
-		vi_pool_give_back(pool, slot, len);
+	if (slot && slot->dir == DMA_NONE)
+		vi_pool_let_go(pool, slot);
 }
 
 /**

@@ -33,7 +33,7 @@ GUEST = {"modules": ["virtio_ivshmem", "virtio_console", "uio_ivshmem"],
 
 DATA_BYTES = 2 << 20
 
-# Longer than the front end waits for anything
+# Longer than the front end waits for any answer
 STOP_S = 7
 
 RINGS = {
